@@ -1,0 +1,43 @@
+# make setup, demo, test, check, bench; `make lock` renews requirements.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: .venv/.installed ## install everything, hash-checked, into .venv
+
+.venv/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## run a campaign of 1,000 contacts against the sandbox and show its report
+	$(BIN)/clarion demo
+
+test: setup ## run the whole test suite
+	$(BIN)/python -m pytest
+
+check: setup ## format, lint, types and import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ty check
+	$(BIN)/lint-imports
+
+format: setup ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## measure, as ratios inside one run (bench/README.md)
+	$(BIN)/python -m bench
+
+lock: ## renew requirements.txt from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --output-file requirements.txt
+
+clean: ## remove .venv and caches
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

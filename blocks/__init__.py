@@ -1,0 +1,1 @@
+"""Blocks: what a person configures in the Prefect UI."""

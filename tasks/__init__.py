@@ -1,0 +1,1 @@
+"""Tasks: thin Prefect steps over the core."""

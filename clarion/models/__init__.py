@@ -1,0 +1,1 @@
+"""What a person writes down: jobs, actions, lists, credentials, as strict models."""

@@ -6,6 +6,7 @@ ClarionError
 │   ├── ConditionError      a condition that does not parse, or names what does not exist
 │   ├── TemplateError       a template that does not parse
 │   ├── ListError           a list that cannot be read
+│   │   └── RowError        one row of it
 │   ├── SettingError        a setting or a command line value
 │   ├── RunConflictError    a command that the run's state does not allow
 │   └── InputErrors         several of these found in one go
@@ -80,6 +81,10 @@ class ListError(InputError):
     """A list cannot be read."""
 
 
+class RowError(ListError):
+    """A row of a list cannot be read."""
+
+
 class SettingError(InputError):
     """A setting or a command line value is not valid."""
 
@@ -88,7 +93,7 @@ class RunConflictError(InputError):
     """The state of the run does not allow this."""
 
 
-class InputErrors(InputError):
+class InputErrors(InputError):  # noqa: N818  # plural, because it holds several
     """Several mistakes found in one go, so that a person mends them in one go.
 
     Args:

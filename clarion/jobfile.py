@@ -1,0 +1,198 @@
+"""Job and action files: YAML or JSON to models, every mistake with its path in the file."""
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from clarion.documents import read_document, read_text
+from clarion.errors import InputError, InputErrors, JobError, nearest
+from clarion.models.action import Action
+from clarion.models.base import Model
+from clarion.models.job import Job, Segment, TemplateText
+from clarion.models.lists import FileList
+
+M = TypeVar("M", bound=Model)
+
+SHOWN_CHARACTERS = 80
+"""How much of a refused value an error message repeats."""
+
+PLANNED_KEYS = frozenset(
+    {
+        "events", "fallback", "fallback_on", "fallback_timezone", "holidays", "limits", "outside_window",
+        "pause_after_errors", "send_at", "timezone", "windows", "event", "status",
+    }
+)  # fmt: skip
+"""Words of the job file's contract that this version does not honour yet: refused, never ignored."""
+
+
+def load_job(path: str | Path) -> Job:
+    """The job in a YAML or JSON file, with the files of its templates read in.
+
+    Args:
+        path: The file; a job's relative paths are relative to its folder.
+
+    Raises:
+        JobError: The file cannot be read, or one thing in it is wrong.
+        InputErrors: Several things are wrong.
+    """
+    path = Path(path)
+    job = parse_model(Job, read_document(path), source=str(path))
+    return inline_templates(job, base=path.parent)
+
+
+def load_action(path: str | Path) -> Action:
+    """The action in a YAML or JSON file. Raises as `load_job` does."""
+    return parse_model(Action, read_document(Path(path)), source=str(path))
+
+
+def anchor_paths(job: Job, *, base: Path) -> Job:
+    """The job with absolute list paths, for use away from its folder. URLs stay as they are."""
+
+    def anchored(source: Any) -> Any:
+        if isinstance(source, FileList) and "://" not in source.file:
+            return source.model_copy(update={"file": str((base / source.file).resolve())})
+        return source
+
+    recipients = job.recipients.model_copy(
+        update={
+            "include": [anchored(source) for source in job.recipients.include],
+            "exclude": [anchored(source) for source in job.recipients.exclude],
+        }
+    )
+    return job.model_copy(update={"recipients": recipients})
+
+
+def inline_templates(job: Job, *, base: Path) -> Job:
+    """The job with the text of every template file read in.
+
+    Raises:
+        JobError: A template file is missing or is no UTF-8 text.
+    """
+    segments = [_inlined_segment(segment, index=n, base=base) for n, segment in enumerate(job.segments)]
+    return job.model_copy(update={"segments": segments})
+
+
+def _inlined_segment(segment: Segment, *, index: int, base: Path) -> Segment:
+    texts = {
+        name: text
+        if text.text is not None
+        else TemplateText(
+            file=text.file, text=read_text(base / str(text.file), where=f"segments[{index}].template.{name}")
+        )
+        for name, text in segment.template.items()
+    }
+    return segment.model_copy(update={"template": texts})
+
+
+def parse_model(model: type[M], data: Any, *, source: str) -> M:
+    """`data` as a `model`.
+
+    Raises:
+        JobError: One thing is wrong; its place reads `segments[1].condition`.
+        InputErrors: Several things are wrong.
+    """
+    if not isinstance(data, dict):
+        raise JobError("holds no mapping", where=source, expected=f"the keys of {_article(model.__name__)}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        problems = [_problem(model, dict(error)) for error in exc.errors(include_url=False)]
+    raise problems[0] if len(problems) == 1 else InputErrors(problems)
+
+
+def _article(name: str) -> str:
+    return f"an {name.lower()}" if name[0] in "AEIOU" else f"a {name.lower()}"
+
+
+def _problem(model: type[BaseModel], error: dict[str, Any]) -> InputError:
+    loc = _without_tags(error["loc"])
+    where = path_text(loc) or "file"
+    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return _unknown_key(model, loc)
+    if kind == "missing":
+        return JobError("is missing", where=where)
+    if kind in {"value_error", "assertion_error"}:
+        return JobError(message, where=where)
+    if kind == "literal_error":
+        choices = str(error["ctx"]["expected"])
+        given = error["input"]
+        names = re.findall(r"'([^']*)'", choices)
+        return JobError(
+            f"{given!r} is not valid", where=where, expected=choices, nearest=nearest(str(given), names)
+        )
+    expected = message.removeprefix("Input should be ")
+    given = _shown(error["input"])
+    return JobError(f"{given} is not valid", where=where, expected=expected[0].lower() + expected[1:])
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def _unknown_key(model: type[BaseModel], loc: tuple[str | int, ...]) -> InputError:
+    key, parents = str(loc[-1]), loc[:-1]
+    names = sorted({name for each in _models_at(model, parents) for name in each.model_fields})
+    where = path_text(loc)
+    if key in PLANNED_KEYS and key not in names:
+        return JobError(
+            "is not honoured by this version yet, so it is refused rather than ignored", where=where
+        )
+    return JobError(
+        "unknown key", where=where, expected=f"one of {', '.join(names)}", nearest=nearest(key, names)
+    )
+
+
+def _models_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[BaseModel]]:
+    """The models that a path leads to, following fields, list items and mapping values."""
+    current: list[Any] = [model]
+    for step in loc:
+        following: list[Any] = []
+        for each in current:
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                field = each.model_fields.get(str(step))
+                following += list(_alternatives(field.annotation)) if field else []
+            else:
+                following += [alt for arg in typing.get_args(each)[-1:] for alt in _alternatives(arg)]
+        current = following
+    return [each for each in current if isinstance(each, type) and issubclass(each, BaseModel)]
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        yield from _alternatives(typing.get_args(annotation)[0])
+    elif origin in {typing.Union, types.UnionType}:
+        for each in typing.get_args(annotation):
+            yield from _alternatives(each)
+    else:
+        yield annotation
+
+
+_TAGGED = frozenset({"include", "exclude"})
+
+
+def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The path without the tag that Pydantic adds for the kind of list (`include`, 0, `file`, ...)."""
+    kept: list[str | int] = []
+    for index, step in enumerate(loc):
+        tag = index >= 2 and loc[index - 2] in _TAGGED and isinstance(loc[index - 1], int)  # noqa: PLR2004
+        if step == "[key]" or tag:
+            continue
+        kept.append(step)
+    return tuple(kept)
+
+
+def path_text(loc: tuple[str | int, ...]) -> str:
+    """`("segments", 1, "condition")` as `segments[1].condition`."""
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text

@@ -1,0 +1,302 @@
+"""Claiming and settling run items: the only statements that move an item after planning.
+
+A claim is one atomic UPDATE that moves `pending -> sending` under the worker's token. A settle changes an
+item only while that token still holds it; once the lease ran out and the item was called unknown, the same
+token may still turn unknown into the truth, and nobody else's.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from clarion.ledger.database import Database, utc_now
+from clarion.ledger.runs import count_changes
+from clarion.ledger.tables import ATTEMPT, RUN_ITEM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The items of one action of a run between two ids, both included."""
+
+    action: str
+    first_id: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedItem:
+    """What the sender needs of an item that it has claimed."""
+
+    id: int
+    row: int
+    segment: str
+    action: str
+    recipient: str
+    item: str
+    step: int
+    epoch: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What becomes of a claimed item.
+
+    `status` is succeeded, failed, unknown, skipped, or pending to be tried again from `due_at` on.
+    `outcome` names the call in the attempt log where another try follows; None where no call was made.
+    """
+
+    item: ClaimedItem
+    status: str
+    attempts: int
+    epoch: int
+    reason: str | None = None
+    due_at: datetime | None = None
+    status_code: int | None = None
+    invocation_id: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+    latency_ms: float | None = None
+    outcome: str | None = None
+    idempotency_key: str = ""
+
+
+_CLAIMED = (
+    RUN_ITEM.c.id,
+    RUN_ITEM.c.row,
+    RUN_ITEM.c.segment,
+    RUN_ITEM.c.action,
+    RUN_ITEM.c.recipient,
+    RUN_ITEM.c.item,
+    RUN_ITEM.c.step,
+    RUN_ITEM.c.epoch,
+    RUN_ITEM.c.attempts,
+)
+
+
+def _due_in(run_id: int, part: Slice) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        RUN_ITEM.c.run_id == run_id,
+        RUN_ITEM.c.action == part.action,
+        RUN_ITEM.c.status == "pending",
+        RUN_ITEM.c.id.between(part.first_id, part.last_id),
+    )
+
+
+def _due_now() -> sa.ColumnElement[bool]:
+    return sa.or_(RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at <= utc_now())
+
+
+def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most: int) -> list[ClaimedItem]:
+    """Moves up to `most` due items of a slice to sending, under `token`; the caller counts them.
+
+    Args:
+        connection: An open write transaction.
+        run_id: The run.
+        part: Where to look.
+        token: The worker's.
+        most: At least 1.
+    """
+    wanted = (
+        sa.select(RUN_ITEM.c.id)
+        .where(_due_in(run_id, part), _due_now())
+        .order_by(RUN_ITEM.c.id)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(
+        RUN_ITEM.update()
+        .where(RUN_ITEM.c.id.in_(wanted), RUN_ITEM.c.status == "pending")
+        .values(status="sending", claim_token=token, claimed_at=utc_now())
+        .returning(*_CLAIMED)
+    )
+    return [ClaimedItem(*row) for row in rows]
+
+
+def settle(connection: Connection, *, run_id: int, token: str, results: Sequence[Settlement]) -> Counter[str]:
+    """Records what became of claimed items, and the calls that another try follows.
+
+    Args:
+        connection: An open write transaction.
+        run_id: The run.
+        token: The worker's.
+        results: At most one an item.
+
+    Returns:
+        The changes of the run's counters. What this token no longer holds has not changed.
+    """
+    held = _held(connection, token=token, ids=[result.item.id for result in results])
+    valid = [
+        result
+        for result in results
+        if held.get(result.item.id) == "sending"
+        or (held.get(result.item.id) == "unknown" and result.status in {"succeeded", "failed"})
+    ]
+    if not valid:
+        return Counter()
+    connection.execute(_SETTLE, [_settled_values(result) for result in valid])
+    attempts = [_attempt_values(run_id, result) for result in valid if result.outcome is not None]
+    if attempts:
+        connection.execute(_LOG_ATTEMPT, attempts)
+    changes = Counter(result.status for result in valid)
+    changes.subtract(Counter(held[result.item.id] for result in valid))
+    return changes
+
+
+def _held(connection: Connection, *, token: str, ids: Sequence[int]) -> dict[int, str]:
+    rows = connection.execute(
+        sa.select(RUN_ITEM.c.id, RUN_ITEM.c.status)
+        .where(
+            RUN_ITEM.c.id.in_(ids),
+            RUN_ITEM.c.claim_token == token,
+            RUN_ITEM.c.status.in_(("sending", "unknown")),
+        )
+        .with_for_update()
+    )
+    return {row.id: row.status for row in rows}
+
+
+_SETTLED = (
+    "status", "reason", "attempts", "epoch", "due_at",
+    "status_code", "invocation_id", "error_code", "error", "latency_ms",
+)  # fmt: skip
+
+_SETTLE = (
+    RUN_ITEM.update()
+    .where(RUN_ITEM.c.id == sa.bindparam("item_id"))
+    .values(
+        **{name: sa.bindparam(f"new_{name}") for name in _SETTLED},
+        claim_token=sa.case((sa.bindparam("new_status") == "pending", None), else_=RUN_ITEM.c.claim_token),
+        settled_at=utc_now(),
+    )
+)
+
+_LOG_ATTEMPT = ATTEMPT.insert().values(attempted_at=utc_now())
+
+
+def _settled_values(result: Settlement) -> dict[str, Any]:
+    return {"item_id": result.item.id, **{f"new_{name}": getattr(result, name) for name in _SETTLED}}
+
+
+def _attempt_values(run_id: int, result: Settlement) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "run_item_id": result.item.id,
+        "step": result.item.step,
+        "action": result.item.action,
+        "recipient": result.item.recipient,
+        "idempotency_key": result.idempotency_key,
+        "invocation_id": result.invocation_id,
+        "outcome": result.outcome,
+        "status_code": result.status_code,
+        "error_code": result.error_code,
+        "error": result.error,
+        "latency_ms": result.latency_ms,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What is left: how much is pending, and when the first of it is due (None: at once)."""
+
+    pending: int
+    due_at: datetime | None
+    now: datetime
+
+    @property
+    def due_in_seconds(self) -> float:
+        """Seconds until something is due, 0 where something is."""
+        return 0.0 if self.due_at is None else max(0.0, (self.due_at - self.now).total_seconds())
+
+
+def open_work(connection: Connection, *, run_id: int, part: Slice | None = None) -> OpenWork:
+    """What of a slice, or of the whole run, is pending."""
+    where = (
+        [RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == "pending"]
+        if part is None
+        else [_due_in(run_id, part)]
+    )
+    at_once = sa.func.sum(sa.case((RUN_ITEM.c.due_at.is_(None), 1), else_=0))
+    pending, undated, due_at, now = connection.execute(
+        sa.select(
+            sa.func.count(), sa.func.coalesce(at_once, 0), sa.func.min(RUN_ITEM.c.due_at), utc_now()
+        ).where(*where)
+    ).one()
+    return OpenWork(pending=pending, due_at=None if undated else due_at, now=now)
+
+
+def next_slice(connection: Connection, *, run_id: int, action: str, after_id: int, size: int) -> Slice | None:
+    """The next items of an action that are due, at most `size` of them; None where there are no more."""
+    ids = connection.scalars(
+        sa.select(RUN_ITEM.c.id)
+        .where(
+            RUN_ITEM.c.run_id == run_id,
+            RUN_ITEM.c.action == action,
+            RUN_ITEM.c.status == "pending",
+            RUN_ITEM.c.id > after_id,
+            _due_now(),
+        )
+        .order_by(RUN_ITEM.c.id)
+        .limit(size)
+    ).all()
+    return Slice(action=action, first_id=ids[0], last_id=ids[-1]) if ids else None
+
+
+def expire(database: Database, run_id: int, *, reason: str) -> int:
+    """Ends what is still pending, skipped where nothing was ever sent for it, else failed; how many."""
+    of_run = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "pending")
+    untouched = (RUN_ITEM.c.attempts == 0) & (RUN_ITEM.c.epoch == 0)
+    with database.write() as connection:
+        ended = RUN_ITEM.update().values(reason=reason, due_at=None, settled_at=utc_now())
+        skipped = connection.execute(ended.where(of_run, untouched).values(status="skipped")).rowcount
+        failed = connection.execute(ended.where(of_run).values(status="failed")).rowcount
+        changes = {"pending": -skipped - failed, "skipped": skipped, "failed": failed}
+        count_changes(connection, run_id, changes)
+    return skipped + failed
+
+
+def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ()) -> int:
+    """Puts failed items back to pending with all their tries before them; how many.
+
+    The answer was definite, so the next call carries a new idempotency key. The call that failed stays in
+    the attempt log.
+    """
+    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed") & RUN_ITEM.c.action.is_not(None)
+    if reasons:
+        chosen &= RUN_ITEM.c.reason.in_(reasons)
+    columns = (
+        "run_id",
+        "step",
+        "action",
+        "recipient",
+        "invocation_id",
+        "status_code",
+        "error_code",
+        "error",
+        "latency_ms",
+    )
+    with database.write() as connection:
+        connection.execute(
+            ATTEMPT.insert().from_select(
+                ["run_item_id", *columns, "idempotency_key", "outcome", "attempted_at"],
+                sa.select(
+                    RUN_ITEM.c.id,
+                    *(RUN_ITEM.c[name] for name in columns),
+                    sa.literal(""),
+                    RUN_ITEM.c.reason,
+                    RUN_ITEM.c.settled_at,
+                ).where(chosen),
+            )
+        )
+        again = RUN_ITEM.update().where(chosen).values(
+            status="pending", reason=None, attempts=0, epoch=RUN_ITEM.c.epoch + 1, due_at=None, claim_token=None,
+            settled_at=None, status_code=None, error_code=None, error=None, latency_ms=None,
+        )  # fmt: skip
+        count = connection.execute(again).rowcount
+        count_changes(connection, run_id, {"failed": -count, "pending": count})
+    return count

@@ -1,0 +1,152 @@
+"""The database behind the ledger: SQLite for one machine, PostgreSQL for several.
+
+SQLite runs in WAL mode, every write begins IMMEDIATE (a deferred transaction that turns writer late fails
+at once instead of waiting) and commits with synchronous=FULL, so that a claim survives a power cut.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+from clarion.errors import LedgerError, SettingError
+from clarion.ledger.migrate import upgrade
+from clarion.ledger.tables import UtcDateTime
+
+DATABASE_URL_SETTING = "CLARION_DATABASE_URL"
+HOME_SETTING = "CLARION_HOME"
+BUSY_TIMEOUT_SECONDS = 60
+
+
+class utc_now(GenericFunction[Any]):  # noqa: N801  # reads as the SQL function it is
+    """The database's clock, advancing within a transaction."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now, "sqlite")
+def _sqlite_now(element: utc_now, compiler: Any, **options: Any) -> str:  # noqa: ARG001
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiles(utc_now, "postgresql")
+def _postgresql_now(element: utc_now, compiler: Any, **options: Any) -> str:  # noqa: ARG001
+    return "clock_timestamp()"
+
+
+def clarion_home() -> Path:
+    """The folder of the embedded database: CLARION_HOME, else `~/.clarion`."""
+    given = os.environ.get(HOME_SETTING)
+    return Path(given) if given else Path.home() / ".clarion"
+
+
+def database_url() -> str:
+    """CLARION_DATABASE_URL, else the SQLite file in Clarion's home."""
+    return os.environ.get(DATABASE_URL_SETTING) or f"sqlite:///{clarion_home() / 'clarion.db'}"
+
+
+class Database:
+    """One engine and its two kinds of transaction.
+
+    Args:
+        url: An SQLAlchemy URL of SQLite or PostgreSQL; None means the setting, or its default.
+
+    Raises:
+        SettingError: The URL is no URL, or names a database that Clarion does not run on.
+        LedgerVersionError: A newer Clarion has written the database.
+        LedgerError: The database cannot be reached.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or database_url()
+        self.engine = _engine(self.url)
+        self.dialect = self.engine.dialect.name
+        try:
+            upgrade(self.engine)
+        except OperationalError as exc:
+            reason = str(exc.orig).strip().splitlines()[0]
+            raise LedgerError(f"cannot open the database {self.display_url}: {reason}") from exc
+
+    @property
+    def display_url(self) -> str:
+        """The URL without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write; commits at its end, rolls back on an exception."""
+        with self.engine.connect().execution_options(clarion_write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, one snapshot from first to last statement on SQLite."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingError(
+            "is not a database URL",
+            where=DATABASE_URL_SETTING,
+            expected="sqlite:///FILE or postgresql://USER@HOST/NAME",
+        ) from None
+    kind = parsed.get_backend_name()
+    if kind in {"postgresql", "postgres"}:
+        return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"))
+    if kind != "sqlite":
+        raise SettingError(
+            f"names the database {kind!r}", where=DATABASE_URL_SETTING, expected="sqlite or postgresql"
+        )
+    if parsed.database in {None, "", ":memory:"}:
+        raise SettingError(
+            "names a database in memory, which would lose the ledger",
+            where=DATABASE_URL_SETTING,
+            expected="sqlite:///FILE",
+        )
+    Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    return _sqlite_engine(parsed)
+
+
+def _postgresql_engine(url: sa.URL) -> Engine:
+    try:
+        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise SettingError(
+            "names PostgreSQL, whose driver is not installed",
+            where=DATABASE_URL_SETTING,
+            expected="pip install 'clarion[postgres]'",
+        ) from None
+
+
+def _sqlite_engine(url: sa.URL) -> Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001
+        connection.isolation_level = None  # the driver begins nothing by itself
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("clarion_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,69 @@
+"""Reading run items: for people, for exports, and as a list for another run."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+import pandas as pd
+import sqlalchemy as sa
+
+from clarion.ledger.database import Database
+from clarion.ledger.runs import find_run, list_runs
+from clarion.ledger.tables import RUN_ITEM
+from clarion.models.job import RunList
+
+PAGE_ROWS = 5_000
+
+ITEM_FIELDS = (
+    "row", "segment", "recipient", "status", "reason", "action", "attempts", "status_code", "invocation_id",
+    "error_code", "error", "latency_ms", "claimed_at", "settled_at", "due_at",
+)  # fmt: skip
+
+
+def read_items(
+    database: Database, run_id: int, *, statuses: Sequence[str] = (), reasons: Sequence[str] = ()
+) -> Iterator[list[dict[str, Any]]]:
+    """Pages of a run's items in the order of the list, each a mapping of `id`, ITEM_FIELDS and `item`.
+
+    Args:
+        database: The ledger.
+        run_id: The run.
+        statuses: Only these; none means all.
+        reasons: Only these; none means all.
+    """
+    columns = [RUN_ITEM.c.id, *(RUN_ITEM.c[name] for name in ITEM_FIELDS), RUN_ITEM.c.item]
+    chosen = [RUN_ITEM.c.run_id == run_id]
+    if statuses:
+        chosen.append(RUN_ITEM.c.status.in_(statuses))
+    if reasons:
+        chosen.append(RUN_ITEM.c.reason.in_(reasons))
+    query = sa.select(*columns).where(*chosen).order_by(RUN_ITEM.c.id).limit(PAGE_ROWS)
+    last = 0
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(query.where(RUN_ITEM.c.id > last)).mappings().all()
+        if not rows:
+            return
+        last = rows[-1]["id"]
+        yield [{**row, "item": orjson.loads(row["item"])} for row in rows]
+
+
+def run_list_frames(database: Database, source: RunList, *, job_name: str) -> Iterator[pd.DataFrame]:
+    """The items of an earlier run of the job, in frames; `last` is its last ended run that was no rehearsal.
+
+    Raises:
+        InputError: There is no such run.
+    """
+    run = _last_ended(database, job_name) if source.run == "last" else None
+    run = run or find_run(database, source.run, job_name=job_name)
+    start = 0
+    for page in read_items(database, run.id, statuses=source.status, reasons=source.reason):
+        frame = pd.DataFrame([row["item"] for row in page], dtype=object)
+        frame.index = pd.RangeIndex(start, start + len(frame))
+        start += len(frame)
+        yield frame
+
+
+def _last_ended(database: Database, job_name: str) -> Any:
+    runs = list_runs(database, limit=1_000, job_name=job_name)
+    return next((run for run in runs if run.ended and run.against is None), None)

@@ -1,0 +1,220 @@
+"""Runs: creating them, finding them, and the states they go through."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from clarion.errors import InputError, RunConflictError
+from clarion.ledger.database import Database, utc_now
+from clarion.ledger.tables import ENDED_STATUSES, ITEM_COUNTS, RUN
+
+LAST = "last"
+
+_UNFINISHED = RUN.c.status.not_in(ENDED_STATUSES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """What a run is created with. Times are aware UTC; `run_key` None means a new one."""
+
+    job_name: str
+    job: str
+    base: str
+    run_key: str | None = None
+    name: str | None = None
+    against: str | None = None
+    item_limit: int | None = None
+    start_at: datetime | None = None
+    send_until: datetime | None = None
+    end_at: datetime | None = None
+    flow_run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run as the ledger has it."""
+
+    id: int
+    uid: str
+    job_name: str
+    run_key: str
+    name: str | None
+    job: str
+    base: str
+    status: str
+    reason: str | None
+    control: str
+    against: str | None
+    item_limit: int | None
+    flow_run_id: str | None
+    start_at: datetime | None
+    send_until: datetime | None
+    end_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    planned_at: datetime | None
+    ended_at: datetime | None
+    bad_rows: int
+    total: int
+    skipped: int
+    pending: int
+    sending: int
+    succeeded: int
+    failed: int
+    unknown: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """`total` and the count of each status; the counts add up to the total."""
+        return {"total": self.total, **{status: getattr(self, status) for status in ITEM_COUNTS}}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.status in ENDED_STATUSES
+
+    def scope(self) -> dict[str, Any]:
+        """What templates see as `run`."""
+        return {"id": self.uid, "name": self.name, "start_at": _iso(self.start_at or self.created_at)}
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def create_run(database: Database, new: NewRun, *, alongside: bool = False) -> RunRecord:
+    """Creates a scheduled run. A run key that exists gives its run back: a scheduled time starts one run.
+
+    Args:
+        database: The ledger.
+        new: What the run is made of.
+        alongside: Start although the job has an unfinished run (`--new`).
+
+    Raises:
+        RunConflictError: The job has an unfinished run.
+    """
+    uid = secrets.token_hex(8)
+    key = new.run_key or uid
+    try:
+        with database.write() as connection:
+            existing = _one(connection, RUN.c.job_name == new.job_name, RUN.c.run_key == key)
+            if existing:
+                return existing
+            if not alongside:
+                _refuse_unfinished(connection, new.job_name)
+            values = {**vars(new), "run_key": key, "uid": uid, "status": "scheduled", "control": "run"}
+            counters = dict.fromkeys(("total", "bad_rows", *ITEM_COUNTS), 0)
+            connection.execute(RUN.insert().values(**values, **counters, created_at=utc_now()))
+            created = _one(connection, RUN.c.uid == uid)
+    except IntegrityError:  # another process created the same run key first
+        with database.read() as connection:
+            created = _one(connection, RUN.c.job_name == new.job_name, RUN.c.run_key == key)
+    assert created is not None  # noqa: S101  # just written, or the constraint named it
+    return created
+
+
+def _refuse_unfinished(connection: Connection, job_name: str) -> None:
+    unfinished = _one(connection, RUN.c.job_name == job_name, _UNFINISHED)
+    if unfinished:
+        raise RunConflictError(
+            f"run {unfinished.uid} of the job {job_name!r} is {unfinished.status}",
+            expected=f"`clarion resume {unfinished.uid}` to finish it, or --new to start another beside it",
+        )
+
+
+def find_run(database: Database, reference: str, *, job_name: str | None = None) -> RunRecord:
+    """The run that `reference` names: an id, the beginning of one, or `last`.
+
+    Args:
+        database: The ledger.
+        reference: What a person typed.
+        job_name: Look among this job's runs only.
+
+    Raises:
+        InputError: No run, or several, are named so.
+    """
+    among = [] if job_name is None else [RUN.c.job_name == job_name]
+    with database.read() as connection:
+        if reference == LAST:
+            found = _many(connection, *among, limit=1)
+        else:
+            found = _many(connection, RUN.c.uid.startswith(reference, autoescape=True), *among, limit=5)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"there is no run {reference!r}", where="RUN", expected="an id of `clarion runs`, or last"
+        )
+    names = ", ".join(run.uid for run in found)
+    raise InputError(
+        f"{reference!r} is the beginning of several runs", where="RUN", expected=f"one of {names}"
+    )
+
+
+def get_run(database: Database, run_id: int) -> RunRecord:
+    """The run with that key, as it is now."""
+    with database.read() as connection:
+        run = _one(connection, RUN.c.id == run_id)
+    assert run is not None  # noqa: S101  # runs are never deleted
+    return run
+
+
+def list_runs(database: Database, *, limit: int, job_name: str | None = None) -> list[RunRecord]:
+    """Runs, the newest first."""
+    among = [] if job_name is None else [RUN.c.job_name == job_name]
+    with database.read() as connection:
+        return _many(connection, *among, limit=limit)
+
+
+def set_status(
+    database: Database, run_id: int, status: str, *, reason: str | None = None, only_from: Sequence[str] = ()
+) -> bool:
+    """Moves a run to a status; stamps `started_at` and `ended_at`. False where it is not in `only_from`."""
+    values: dict[str, Any] = {"status": status, "reason": reason}
+    if status == "planning":
+        values["started_at"] = sa.func.coalesce(RUN.c.started_at, utc_now())
+    values["ended_at"] = utc_now() if status in ENDED_STATUSES else None
+    query = RUN.update().where(RUN.c.id == run_id).values(**values)
+    if only_from:
+        query = query.where(RUN.c.status.in_(only_from))
+    with database.write() as connection:
+        return connection.execute(query).rowcount == 1
+
+
+def set_flow_run(database: Database, run_id: int, flow_run_id: str) -> None:
+    """Records which Prefect flow run works on the run."""
+    with database.write() as connection:
+        connection.execute(RUN.update().where(RUN.c.id == run_id).values(flow_run_id=flow_run_id))
+
+
+def count_changes(connection: Connection, run_id: int, changes: dict[str, int]) -> None:
+    """Adds to the run's counters, in the transaction that changes its items.
+
+    Args:
+        connection: The open transaction.
+        run_id: The run.
+        changes: Counter to difference, for example `{"pending": -3, "sending": 3}`.
+    """
+    moved = {name: RUN.c[name] + change for name, change in changes.items() if change}
+    if moved:
+        connection.execute(RUN.update().where(RUN.c.id == run_id).values(**moved))
+
+
+def _one(connection: Connection, *criteria: sa.ColumnElement[bool]) -> RunRecord | None:
+    found = _many(connection, *criteria, limit=1)
+    return found[0] if found else None
+
+
+def _many(connection: Connection, *criteria: sa.ColumnElement[bool], limit: int) -> list[RunRecord]:
+    rows = connection.execute(RUN.select().where(*criteria).order_by(RUN.c.id.desc()).limit(limit))
+    return [_record(row) for row in rows]
+
+
+def _record(row: Row[Any]) -> RunRecord:
+    return RunRecord(**row._asdict())

@@ -1,0 +1,93 @@
+"""Workers and their leases. A claim is good for as long as its worker's lease, by the database's clock."""
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from clarion.ledger.database import Database, utc_now
+from clarion.ledger.runs import count_changes
+from clarion.ledger.tables import RUN, RUN_ITEM, WORKER
+
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 2.0
+
+
+def _lease_end(connection: Connection) -> Any:
+    now = connection.scalar(sa.select(utc_now()))
+    return now + timedelta(seconds=LEASE_SECONDS)
+
+
+def register_worker(database: Database, run_id: int) -> str:
+    """A lease for this process on the run; returns its token."""
+    token = secrets.token_hex(8)
+    with database.write() as connection:
+        connection.execute(
+            WORKER.insert().values(
+                token=token,
+                run_id=run_id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                lease_expires_at=_lease_end(connection),
+            )
+        )
+    return token
+
+
+def renew_lease(connection: Connection, token: str) -> bool:
+    """Renews a lease. False where it has run out: its claims are no longer this worker's."""
+    renewed = connection.execute(
+        WORKER.update()
+        .where(WORKER.c.token == token, WORKER.c.lease_expires_at > utc_now())
+        .values(lease_expires_at=_lease_end(connection))
+    )
+    return renewed.rowcount == 1
+
+
+def retire_worker(database: Database, run_id: int, token: str) -> int:
+    """Ends a lease; what it still has in sending becomes unknown. How many those were."""
+    with database.write() as connection:
+        lost = _orphan(connection, run_id, [token])
+        connection.execute(WORKER.delete().where(WORKER.c.token == token))
+    return lost
+
+
+def reap_workers(database: Database, run_id: int) -> int:
+    """Ends the leases that ran out; what they had in sending becomes unknown. How many those were."""
+    with database.write() as connection:
+        expired = connection.scalars(
+            sa.select(WORKER.c.token).where(WORKER.c.run_id == run_id, WORKER.c.lease_expires_at <= utc_now())
+        ).all()
+        lost = _orphan(connection, run_id, expired)
+        connection.execute(WORKER.delete().where(WORKER.c.token.in_(expired)))
+    return lost
+
+
+def live_workers(database: Database, run_id: int) -> int:
+    """How many workers hold a lease on the run."""
+    with database.read() as connection:
+        return connection.scalar(
+            sa.select(sa.func.count()).where(WORKER.c.run_id == run_id, WORKER.c.lease_expires_at > utc_now())
+        )  # type: ignore[return-value]
+
+
+def read_control(connection: Connection, run_id: int) -> str:
+    """What a person asked of the run: run, pause or stop."""
+    return connection.scalar(sa.select(RUN.c.control).where(RUN.c.id == run_id)) or "stop"
+
+
+def _orphan(connection: Connection, run_id: int, tokens: Sequence[str]) -> int:
+    lost = connection.execute(
+        RUN_ITEM.update()
+        .where(
+            RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == "sending", RUN_ITEM.c.claim_token.in_(tokens)
+        )
+        .values(status="unknown", reason="worker-lost", settled_at=utc_now())
+    ).rowcount
+    count_changes(connection, run_id, {"sending": -lost, "unknown": lost})
+    return lost

@@ -1,0 +1,162 @@
+"""An action: a templated HTTP call, and how to read its answer."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from clarion.models.base import Json, Model, Name, NamedTexts, Text
+
+HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+_CODE = re.compile(r"[1-5](?:xx|\d\d)")
+
+
+def _status_code(value: object) -> object:
+    """`202` or `2xx` as text; whether it is one of these the pattern tells."""
+    return str(int(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _is_status_code(value: str) -> str:
+    if not _CODE.fullmatch(value):
+        raise ValueError("must be a status code such as 202, or a class of them such as 2xx")
+    return value
+
+
+StatusCode = Annotated[Text, BeforeValidator(_status_code), AfterValidator(_is_status_code)]
+"""An HTTP status code (`202`) or a class of them (`2xx`)."""
+
+Method = Annotated[
+    Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+
+
+class Parameter(Model):
+    """A value that a segment gives to the action."""
+
+    name: Name = Field(description="Name, read in templates as `parameters.NAME`.")
+    type: Literal["string", "number", "boolean"] = Field(
+        default="string", description="Type that the given value is converted to."
+    )
+    default: Json = Field(
+        default=None, description="Value where the segment gives none; null makes it required."
+    )
+
+
+class BackoffPolicy(Model):
+    """How long to wait between tries: `base * 2**n` seconds, at most the maximum."""
+
+    base_interval_seconds: float = Field(default=1, gt=0, le=86_400, description="First wait, in seconds.")
+    max_interval_seconds: float = Field(default=30, gt=0, le=86_400, description="Longest wait, in seconds.")
+
+
+class RetryPolicy(Model):
+    """How often a call that may succeed later is tried again."""
+
+    num_retries: int = Field(default=3, ge=0, le=100, description="Tries after the first one.")
+    backoff_policy: BackoffPolicy = Field(
+        default_factory=BackoffPolicy, description="Waits between the tries."
+    )
+
+    def delay_seconds(self, tries: int) -> float:
+        """The wait after the `tries`-th try (1 for the first), in seconds."""
+        policy = self.backoff_policy
+        exponent = min(max(tries, 1) - 1, 40)  # 2**40 base intervals pass every maximum; no overflow
+        return min(policy.base_interval_seconds * 2.0**exponent, policy.max_interval_seconds)
+
+
+class Command(Model):
+    """The HTTP request, every text of it a template."""
+
+    type: Literal["http-api-invoke"] = Field(default="http-api-invoke", description="Kind of command.")
+    method: Method = Field(default="POST", description="HTTP method.")
+    url: Text = Field(min_length=1, description="Absolute http or https URL, a template.")
+    headers: NamedTexts = Field(default_factory=dict, description="Header names to templates.")
+    payload: Json = Field(default=None, description="Body sent as JSON; its texts are templates.")
+    form: NamedTexts | None = Field(
+        default=None, description="Body sent as a form; its values are templates."
+    )
+    body: Text | None = Field(default=None, description="Body sent as the template renders, UTF-8.")
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        given = [name for name in ("payload", "form", "body") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"takes one of payload, form and body, not {' and '.join(given)}")
+        return self
+
+
+class ErrorMapping(Model):
+    """Where a refusal says what was wrong; templates over `response`."""
+
+    code: Text | None = Field(default=None, description="Template of the provider's error code.")
+    reason: Text | None = Field(default=None, description="Template of the provider's explanation.")
+
+
+class ResponsePolicy(Model):
+    """How to read an answer: success, try again, unknown, or refused for good."""
+
+    success_codes: list[StatusCode] = Field(
+        default_factory=lambda: ["2xx"], min_length=1, description="Status codes of a success."
+    )
+    success_condition: Text | None = Field(
+        default=None, description="Condition over `response` that a success must also meet."
+    )
+    retry_codes: list[StatusCode] = Field(
+        default_factory=lambda: ["408", "425", "429", "500", "503"],
+        description="Status codes after which the call is tried again.",
+    )
+    retry_condition: Text | None = Field(
+        default=None, description="Condition over `response` that asks for another try, whatever the code."
+    )
+    unknown_codes: list[StatusCode] = Field(
+        default_factory=lambda: ["502", "504"],
+        description="Status codes that leave open whether the call had its effect.",
+    )
+    invocation_id: Text | None = Field(
+        default=None, description="Template of the provider's id of the call, over `response`."
+    )
+    error: ErrorMapping = Field(
+        default_factory=ErrorMapping, description="Where a refusal says what was wrong."
+    )
+
+
+class Action(Model):
+    """A templated call, its limits, its retries, and how to read the answer."""
+
+    channel: Name | None = Field(default=None, description="Channel, such as sms or email.")
+    parameters: list[Parameter] = Field(
+        default_factory=list, description="Values that segments give to the action."
+    )
+    command: Command = Field(description="HTTP request to make.")
+    credentials: Text | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+/[^/]+$",
+        description="Saved credentials block, as TYPE/NAME, for example vonage-application/main.",
+    )
+    tps: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Most calls a second, over all workers; null for no limit.",
+    )
+    timeout_seconds: float = Field(
+        default=5, gt=0, le=600, description="Longest wait for an answer, in seconds."
+    )
+    idempotency_header: Name | None = Field(
+        default="Idempotency-Key", description="Header that carries the idempotency key; null for none."
+    )
+    on_unknown: Literal["hold", "resend"] = Field(
+        default="hold", description="What to do when a call left and its answer never came."
+    )
+    retry_policy: RetryPolicy = Field(default_factory=RetryPolicy, description="Tries after the first one.")
+    response: ResponsePolicy = Field(default_factory=ResponsePolicy, description="How to read the answer.")
+
+    @model_validator(mode="after")
+    def _parameters_once(self) -> Self:
+        names = [parameter.name for parameter in self.parameters]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"declares the parameter {sorted(twice)[0]!r} twice")
+        return self

@@ -1,0 +1,193 @@
+"""A job: the campaign. Whom, what, in which order, when."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from clarion.errors import nearest
+from clarion.models.action import Action
+from clarion.models.base import Model, Name, NamedValues, SourceFloat, SourceInt, Text
+from clarion.models.lists import FileList, ItemsList
+
+ItemStatus = Literal["skipped", "pending", "sending", "succeeded", "failed", "unknown"]
+ITEM_STATUSES: tuple[ItemStatus, ...] = ("skipped", "pending", "sending", "succeeded", "failed", "unknown")
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        close = nearest(name, available_timezones())
+        hint = f" (did you mean {close!r}?)" if close else ""
+        raise ValueError(f"unknown time zone {name!r}{hint}") from None
+    return name
+
+
+TimeZone = Annotated[Text, AfterValidator(_known_zone)]
+"""An IANA time zone, such as Europe/London."""
+
+
+def _short_form(key: str) -> Callable[[Any], Any]:
+    """Reads a bare text as the mapping that has it under `key`."""
+
+    def read(value: Any) -> Any:
+        written = getattr(value, "text", None) if isinstance(value, SourceInt | SourceFloat) else value
+        return {key: written} if isinstance(written, str) else value
+
+    return read
+
+
+class RunList(Model):
+    """The items of an earlier run of the same job, chosen by what became of them."""
+
+    run: Text = Field(min_length=1, description="Run id, a prefix of it, or last.")
+    status: list[ItemStatus] = Field(
+        default_factory=list, description="Statuses to take; none given means all of them."
+    )
+    reason: list[Text] = Field(
+        default_factory=list, description="Reasons to take; none given means all of them."
+    )
+    key: Text | None = Field(default=None, description="Attribute that identifies an item.")
+    recipient: Text | None = Field(
+        default=None, description="Template of the recipient, to exclude by recipient."
+    )
+
+
+def _kind_of_list(value: Any) -> str:
+    if isinstance(value, FileList | ItemsList | RunList):
+        return {FileList: "file", ItemsList: "items", RunList: "run"}[type(value)]
+    given = value if isinstance(value, dict) else {}
+    return next((kind for kind in ("items", "run") if kind in given), "file")
+
+
+ListSource = Annotated[
+    Annotated[FileList, Tag("file")] | Annotated[ItemsList, Tag("items")] | Annotated[RunList, Tag("run")],
+    Discriminator(_kind_of_list),
+]
+"""A list, told apart by its first word: `file`, `items` or `run`."""
+
+
+class Recipients(Model):
+    """The lists that make up whom a campaign speaks to."""
+
+    include: list[ListSource] = Field(min_length=1, description="Lists whose items are targets.")
+    exclude: list[ListSource] = Field(
+        default_factory=list, description="Lists whose items are left out, by key or by recipient."
+    )
+
+    @model_validator(mode="after")
+    def _excludes_tell_how(self) -> Self:
+        for index, source in enumerate(self.exclude):
+            if (source.key is None) == (source.recipient is None):
+                raise ValueError(f"exclude[{index}] needs either key or recipient to be matched by")
+        for index, source in enumerate(self.include):
+            if source.recipient is not None:
+                raise ValueError(f"include[{index}] takes no recipient; the job's own recipient renders it")
+        return self
+
+
+class Recipient(Model):
+    """How the recipient of an item is made, and what it must be."""
+
+    value: Text = Field(min_length=1, description="Template of the recipient.")
+    type: Literal["text", "phone", "email"] = Field(
+        default="text", description="Normalisation: phone to E.164, email trimmed, text as rendered."
+    )
+    region: Text | None = Field(
+        default=None, description="Template of the country (name or ISO code) of local phone numbers."
+    )
+
+
+class TemplateText(Model):
+    """A message text, written in place or kept in a file of its own."""
+
+    text: Text | None = Field(default=None, description="The text, a template.")
+    file: Text | None = Field(
+        default=None, min_length=1, description="File that holds the text, relative to the job file."
+    )
+
+    @model_validator(mode="after")
+    def _some_text(self) -> Self:
+        if self.text is None and self.file is None:
+            raise ValueError("needs a text or a file")
+        return self
+
+    def is_html(self, name: str) -> bool:
+        """Whether what is filled in is escaped: the text is named html, or its file is one."""
+        return name == "html" or (self.file or "").lower().endswith((".html", ".htm"))
+
+
+class Segment(Model):
+    """The part of the recipients that a condition picks, and the action applied to it."""
+
+    name: Name = Field(description="Name of the segment.")
+    description: Text | None = Field(default=None, description="What the segment is for.")
+    condition: Text | None = Field(
+        default=None, description="Condition on the item; none means everyone not matched before."
+    )
+    action: Name = Field(description="Action of the job, or a saved one as http-action/NAME.")
+    parameters: NamedValues = Field(
+        default_factory=dict, description="Values for the action's parameters; texts are templates."
+    )
+    template: dict[str, Annotated[TemplateText, BeforeValidator(_short_form("text"))]] = Field(
+        default_factory=dict,
+        description="Message texts by name, read by actions as template.NAME; html is escaped.",
+    )
+
+
+class Schedule(Model):
+    """When runs start: exactly one of cron, interval and rrule."""
+
+    cron: Text | None = Field(default=None, description="Cron expression.")
+    interval: int | None = Field(default=None, ge=60, description="Seconds from run to run.")
+    rrule: Text | None = Field(default=None, description="iCalendar recurrence rule.")
+    anchor_date: Text | None = Field(
+        default=None, description="ISO date and time that an interval is counted from."
+    )
+    timezone: TimeZone = Field(default="UTC", description="IANA time zone of the schedule.")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if sum(rule is not None for rule in (self.cron, self.interval, self.rrule)) != 1:
+            raise ValueError("takes exactly one of cron, interval and rrule")
+        if self.anchor_date is not None:
+            if self.interval is None:
+                raise ValueError("anchor_date goes with interval")
+            try:
+                datetime.fromisoformat(self.anchor_date)
+            except ValueError:
+                raise ValueError("anchor_date must be an ISO date and time") from None
+        return self
+
+
+class Job(Model):
+    """A campaign: recipients, ordered segments, actions, schedule."""
+
+    name: Name = Field(pattern=r"^[^/%&<>]+$", description="Name of the job and of its deployment.")
+    description: Text | None = Field(default=None, description="What the campaign is for.")
+    tags: list[Text] = Field(default_factory=list, description="Tags of the deployment and its runs.")
+    recipients: Recipients = Field(description="Lists to include and to exclude.")
+    recipient: Annotated[Recipient, BeforeValidator(_short_form("value"))] = Field(
+        description="Template of the recipient, with its type and region."
+    )
+    matching: Literal["first", "all"] = Field(
+        default="first", description="Whether an item goes to the first segment that matches or to all."
+    )
+    segments: list[Segment] = Field(min_length=1, description="Segments, tried in this order.")
+    actions: dict[Name, Action] = Field(default_factory=dict, description="Actions by name.")
+    on_template_error: Literal["skip", "fail"] = Field(
+        default="skip",
+        description="What to do with an item whose request does not render: skip it, or fail the plan.",
+    )
+    schedule: Schedule | None = Field(default=None, description="When runs start.")
+
+    @model_validator(mode="after")
+    def _segments_once(self) -> Self:
+        names = [segment.name for segment in self.segments]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"has two segments named {sorted(twice)[0]!r}")
+        return self

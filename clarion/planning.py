@@ -1,0 +1,336 @@
+"""Planning: from list frames to run items. Whom, in which segment, under which recipient, or why not.
+
+Nothing here writes to the ledger. A row's fate never depends on the frame that it came in.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+import orjson
+import pandas as pd
+
+from clarion.campaign import Campaign, CompiledSegment
+from clarion.errors import ListError, PlanError, RecipientError, RenderError, RowError, nearest
+from clarion.keyset import KeySet
+from clarion.lists import ReadReport, frame_items, read_frames
+from clarion.models.job import ListSource, RunList
+from clarion.recipients import normalise
+from clarion.rendering import job_scope, render_request, request_scope
+
+FRAME_ROWS = 5_000
+"""Rows planned at a time: large enough for pandas, small enough for a flat memory."""
+
+SHOWN_PROBLEMS = 5
+
+
+class PlannedItem(NamedTuple):
+    """A run item as planned. `status` is pending, or skipped with the reason."""
+
+    row: int
+    segment: str
+    recipient: str | None
+    dedupe_key: str | None
+    item: str
+    status: str
+    reason: str | None
+    action: str | None
+    error: str | None
+
+
+class RunItems(Protocol):
+    """Where the items of an earlier run come from: the ledger."""
+
+    def __call__(self, source: RunList) -> Iterator[pd.DataFrame]:
+        """Frames of the items that `source` chooses."""
+        ...
+
+
+@dataclass(kw_only=True)
+class ListReader:
+    """Reads a job's lists: files and inline items by themselves, earlier runs by the ledger.
+
+    Args:
+        base: Folder that relative paths start from.
+        run_items: Reads the items of an earlier run.
+    """
+
+    base: Path
+    run_items: RunItems
+    report: ReadReport = field(default_factory=ReadReport)
+
+    def frames(self, source: ListSource) -> Iterator[pd.DataFrame]:
+        """The list in frames. Raises ListError."""
+        if isinstance(source, RunList):
+            return self.run_items(source)
+        return read_frames(source, base=self.base, frame_rows=FRAME_ROWS, report=self.report)
+
+    def opened(self, source: ListSource) -> tuple[pd.DataFrame, Iterator[pd.DataFrame]]:
+        """The first frame (empty where the list is), and an iterator over all of them."""
+        frames = self.frames(source)
+        first = next(frames, pd.DataFrame())
+        return first, _chain(first, frames)
+
+    def check(self, campaign: Campaign) -> None:
+        """Opens every list, and holds the job against the attributes that they have.
+
+        Raises:
+            ListError: A list cannot be opened, or lacks its key. A row that cannot be read is not told here.
+            ConditionError: A condition names an attribute that no list has.
+        """
+        try:
+            for source in campaign.job.recipients.exclude:
+                self.opened(source)
+            firsts = [self.opened(source)[0] for source in campaign.job.recipients.include]
+        except RowError:
+            return  # trouble in the rows is the plan's to find
+        check_attributes(campaign, firsts)
+
+
+def check_attributes(campaign: Campaign, firsts: Sequence[pd.DataFrame]) -> None:
+    """Holds keys and conditions against the first frames of the include lists. Raises as `ListReader.check`."""
+    for index, (source, first) in enumerate(zip(campaign.job.recipients.include, firsts, strict=True)):
+        if source.key is not None and len(first.columns) and source.key not in first.columns:
+            columns = [str(column) for column in first.columns]
+            raise ListError(
+                f"the list has no attribute {source.key!r}",
+                where=f"recipients.include[{index}].key",
+                expected=f"one of {', '.join(columns)}",
+                nearest=nearest(source.key, columns),
+            )
+    if any(len(first.columns) for first in firsts):
+        campaign.check_attributes(sorted({str(column) for first in firsts for column in first.columns}))
+
+
+def _chain(first: pd.DataFrame, rest: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    yield first
+    yield from rest
+
+
+class Excluded:
+    """The exclude lists of a job, as sets on disk. Use as a context manager."""
+
+    def __init__(self, campaign: Campaign, reader: ListReader) -> None:
+        self._campaign = campaign
+        self._stack = ExitStack()
+        self._by_attribute: dict[str, KeySet] = {}
+        self._by_recipient: KeySet | None = None
+        try:
+            for index, source in enumerate(campaign.job.recipients.exclude):
+                self._read(source, index=index, reader=reader)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def keys(self, frame: pd.DataFrame, *, key: str | None) -> pd.Series:
+        """For each row, whether an exclude list names its key.
+
+        Args:
+            frame: Items.
+            key: The include list's own key attribute; None looks under the exclude list's name for it.
+        """
+        hit = pd.Series(data=False, index=frame.index)
+        for attribute, keys in self._by_attribute.items():
+            column = frame.get(key or attribute)
+            if column is not None:
+                texts = column.map(_key_text)
+                hit |= texts.isin(keys.found(text for text in texts if text is not None))
+        return hit
+
+    def recipients(self, recipients: Sequence[str]) -> frozenset[str]:
+        """Those of `recipients` that an exclude list names."""
+        return self._by_recipient.found(recipients) if self._by_recipient else frozenset()
+
+    def _read(self, source: ListSource, *, index: int, reader: ListReader) -> None:
+        where = f"recipients.exclude[{index}]"
+        if source.key is not None:
+            keys = self._by_attribute.setdefault(source.key, self._new_set())
+            first, frames = reader.opened(source)
+            if source.key not in first.columns and len(first.columns):
+                raise ListError(f"has no attribute {source.key!r}", where=f"{where}.key")
+            for frame in frames:
+                if source.key in frame.columns:
+                    keys.add(text for text in frame[source.key].map(_key_text) if text is not None)
+            return
+        self._by_recipient = self._by_recipient or self._new_set()
+        for frame in reader.frames(source):
+            self._by_recipient.add(self._normalised(frame, index=index, where=where))
+
+    def _new_set(self) -> KeySet:
+        return self._stack.enter_context(KeySet())
+
+    def _normalised(self, frame: pd.DataFrame, *, index: int, where: str) -> Iterator[str]:
+        template = self._campaign.exclude_recipients[index]
+        for row, item in zip(frame.index, frame_items(frame), strict=True):
+            scope = {"item": item, "job": job_scope(self._campaign), "run": {}}
+            try:
+                value = template.render(scope) if template is not None else None
+            except RenderError:
+                continue  # the cell is empty: nobody is named here
+            try:
+                yield _normal(self._campaign, value, scope)
+            except RecipientError as exc:
+                # An entry that cannot be compared would let someone through who asked not to be written to.
+                raise PlanError(
+                    f"{where} row {int(row) + 1}: {exc.message}; what cannot be read cannot be excluded"
+                ) from None
+
+
+def _key_text(value: Any) -> str | None:
+    """A key as text, so that 7 of a JSON list meets "7" of a CSV; None where it is missing."""
+    if isinstance(value, str):
+        return value
+    return None if pd.isna(value) else str(value)
+
+
+def _normal(campaign: Campaign, value: Any, scope: dict[str, Any]) -> str:
+    region = None
+    if campaign.region is not None:
+        try:
+            region = str(campaign.region.render(scope))
+        except RenderError:
+            region = None  # without a country only international numbers can be read
+    return normalise(value, kind=campaign.job.recipient.type, region=region)
+
+
+@dataclass(kw_only=True)
+class Planner:
+    """Plans one run.
+
+    Args:
+        campaign: The compiled job.
+        run: What templates see as `run`.
+        now: The time that conditions see; one for the whole plan.
+    """
+
+    campaign: Campaign
+    run: dict[str, Any]
+    now: datetime
+    reader: ListReader
+    rows: int = 0
+
+    def plan(self) -> Iterator[list[PlannedItem]]:
+        """Chunks of planned items, one chunk a frame; duplicates are for the ledger to find.
+
+        Raises:
+            ListError: A list cannot be read.
+            ConditionError: A condition names an attribute that no list has.
+            PlanError: An exclude list cannot be used, or `on_template_error: fail` met an error.
+        """
+        sources = self.campaign.job.recipients.include
+        opened = [self.reader.opened(source) for source in sources]
+        check_attributes(self.campaign, [first for first, _ in opened])
+        with Excluded(self.campaign, self.reader) as excluded:
+            for source, (_, frames) in zip(sources, opened, strict=True):
+                for frame in frames:
+                    if len(frame):
+                        yield self._plan_frame(frame, key=source.key, excluded=excluded)
+
+    def _plan_frame(self, frame: pd.DataFrame, *, key: str | None, excluded: Excluded) -> list[PlannedItem]:
+        frame = frame.reset_index(drop=True)
+        out = excluded.keys(frame, key=key)
+        matched = self._match(frame, ~out)
+        planned: list[PlannedItem] = []
+        for position, item in enumerate(frame_items(frame)):
+            row = self.rows + position + 1
+            if out.iat[position]:
+                planned.append(_skipped(row, "", item, "excluded"))
+            elif not matched[position]:
+                planned.append(_skipped(row, "", item, "no-segment"))
+            else:
+                planned += self._plan_item(row, item, matched[position])
+        self.rows += len(frame)
+        return self._without_excluded(planned, excluded)
+
+    def _match(self, frame: pd.DataFrame, open_rows: pd.Series) -> list[list[CompiledSegment]]:
+        """For each row, the segments that it is in, in the job's order."""
+        matched: list[list[CompiledSegment]] = [[] for _ in range(len(frame))]
+        scopes = {"item": frame, "job": job_scope(self.campaign)}
+        for segment in self.campaign.segments:
+            hits = open_rows
+            if segment.condition is not None:
+                hits = open_rows & segment.condition.matches(scopes, now=self.now)
+            for position in hits.to_numpy().nonzero()[0]:
+                matched[position].append(segment)
+            if self.campaign.job.matching == "first":
+                open_rows = open_rows & ~hits
+        return matched
+
+    def _plan_item(
+        self, row: int, item: dict[str, Any], segments: Sequence[CompiledSegment]
+    ) -> list[PlannedItem]:
+        scope = {"item": item, "job": job_scope(self.campaign), "run": self.run}
+        try:
+            recipient = _normal(self.campaign, self.campaign.recipient.render(scope), scope)
+        except RenderError as exc:
+            return [self._template_error(row, segment.name, item, exc) for segment in segments]
+        except RecipientError as exc:
+            return [_skipped(row, each.name, item, "invalid-recipient", exc.message) for each in segments]
+        return [self._sendable(row, item, segment, recipient) for segment in segments]
+
+    def _sendable(
+        self, row: int, item: dict[str, Any], segment: CompiledSegment, recipient: str
+    ) -> PlannedItem:
+        if self.campaign.job.on_template_error == "fail":
+            self._try_render(row, item, segment, recipient)
+        dedupe = recipient if self.campaign.job.matching == "first" else f"{segment.name}\x1f{recipient}"
+        return PlannedItem(
+            row, segment.name, recipient, dedupe, item_json(item), "pending", None, segment.action, None
+        )
+
+    def _try_render(self, row: int, item: dict[str, Any], segment: CompiledSegment, recipient: str) -> None:
+        scope = request_scope(
+            self.campaign,
+            segment,
+            item=item,
+            recipient=recipient,
+            run=self.run,
+            run_item=sample_run_item(row, segment),
+        )
+        try:
+            render_request(self.campaign.actions[segment.action], scope, idempotency_key="plan")
+        except RenderError as exc:
+            raise PlanError(f"row {row}: {exc.message} (on_template_error is fail)") from None
+
+    def _template_error(
+        self, row: int, segment: str, item: dict[str, Any], error: RenderError
+    ) -> PlannedItem:
+        if self.campaign.job.on_template_error == "fail":
+            raise PlanError(f"row {row}: {error.message} (on_template_error is fail)") from None
+        return _skipped(row, segment, item, "template-error", error.message)
+
+    def _without_excluded(self, planned: list[PlannedItem], excluded: Excluded) -> list[PlannedItem]:
+        found = excluded.recipients([item.recipient for item in planned if item.recipient is not None])
+        if not found:
+            return planned
+        return [
+            each._replace(status="skipped", reason="excluded", dedupe_key=None)
+            if each.recipient in found and each.status == "pending"
+            else each
+            for each in planned
+        ]
+
+
+def sample_run_item(row: int, segment: CompiledSegment) -> dict[str, Any]:
+    """A run item that is not in the ledger yet, for rendering what would be sent."""
+    return {"id": f"preview-{row}", "row": row, "segment": segment.name}
+
+
+def item_json(item: dict[str, Any]) -> str:
+    """The item as the ledger stores it."""
+    return orjson.dumps(item).decode()
+
+
+def _skipped(
+    row: int, segment: str, item: dict[str, Any], reason: str, error: str | None = None
+) -> PlannedItem:
+    return PlannedItem(row, segment, None, None, item_json(item), "skipped", reason, None, error)

@@ -1,0 +1,119 @@
+"""From a run item to the HTTP request that is sent for it."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import orjson
+
+from clarion.campaign import Campaign, CompiledAction, CompiledSegment
+from clarion.errors import RenderError
+from clarion.templating import check_header_value
+
+JSON_TYPE = "application/json"
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def job_scope(campaign: Campaign) -> dict[str, Any]:
+    """What templates and conditions see as `job`."""
+    job = campaign.job
+    return {"name": job.name, "description": job.description, "tags": list(job.tags)}
+
+
+def request_scope(
+    campaign: Campaign,
+    segment: CompiledSegment,
+    *,
+    item: Mapping[str, Any],
+    recipient: str,
+    run: Mapping[str, Any],
+    run_item: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the action's templates see. Parameters render first, then the message texts.
+
+    Raises:
+        RenderError: A parameter or a text does not render with this item.
+    """
+    scope: dict[str, Any] = {
+        "item": item,
+        "recipient": recipient,
+        "job": job_scope(campaign),
+        "run": run,
+        "run_item": run_item,
+    }
+    scope["parameters"] = campaign.actions[segment.action].values(segment, scope)
+    scope["template"] = {name: text.render_text(scope) for name, text in segment.texts.items()}
+    return scope
+
+
+def render_request(
+    action: CompiledAction,
+    scope: Mapping[str, Any],
+    *,
+    idempotency_key: str,
+    against: httpx.URL | None = None,
+) -> httpx.Request:
+    """The request of an action for one item, without credentials.
+
+    Args:
+        action: The compiled action.
+        scope: What `request_scope` made.
+        idempotency_key: Value of the action's idempotency header.
+        against: Send to this host instead, under its path; for rehearsals.
+
+    Raises:
+        RenderError: A template does not render, the URL is no http URL, or a header would break out.
+    """
+    content, content_type = _content(action, scope)
+    headers = {name: template.render_text(scope) for name, template in action.headers.items()}
+    for name, value in headers.items():
+        check_header_value(value, where=f"actions.{action.name}.command.headers.{name}")
+    present = {name.lower() for name in headers}
+    if content_type and "content-type" not in present:
+        headers["Content-Type"] = content_type
+    key_header = action.action.idempotency_header
+    if key_header and key_header.lower() not in present:
+        headers[key_header] = idempotency_key
+    seconds = action.action.timeout_seconds
+    return httpx.Request(
+        action.action.command.method,
+        _url(action, scope, against),
+        headers=headers,
+        content=content,
+        extensions={"timeout": {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}},
+    )
+
+
+def _content(action: CompiledAction, scope: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
+    if action.body is None:
+        return None, None
+    if action.body_kind == "body":
+        return action.body.render_text(scope).encode(), None
+    value = action.body.render(scope)
+    if action.body_kind == "form":
+        return urlencode({name: _form_text(each) for name, each in value.items()}).encode(), FORM_TYPE
+    try:
+        return orjson.dumps(value), JSON_TYPE
+    except (TypeError, ValueError) as exc:
+        raise RenderError(f"actions.{action.name}.command.payload: is no JSON: {exc}") from None
+
+
+def _form_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _url(action: CompiledAction, scope: Mapping[str, Any], against: httpx.URL | None) -> httpx.URL:
+    text = action.url.render_text(scope).strip()
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as exc:
+        raise RenderError(f"actions.{action.name}.command.url: {exc}") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise RenderError(f"actions.{action.name}.command.url: {text!r} is no absolute http or https URL")
+    if against is None:
+        return url
+    path = against.raw_path.rstrip(b"/") + url.raw_path
+    return url.copy_with(scheme=against.scheme, host=against.host, port=against.port, raw_path=path)

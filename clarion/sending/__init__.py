@@ -1,0 +1,1 @@
+"""Sending: from a rendered request to a judged answer."""

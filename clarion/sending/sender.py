@@ -1,0 +1,348 @@
+"""The sender: one event loop a process, shared by every slice that is delivered in it.
+
+A slice claims a few items at a time, each claim small and late; every claimed item is rendered, sent,
+judged and settled by itself. Connections stay warm from slice to slice.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+
+from clarion.campaign import Campaign, CompiledSegment
+from clarion.errors import InputError, RenderError
+from clarion.ledger.claims import ClaimedItem, Settlement, Slice
+from clarion.ledger.database import Database
+from clarion.ledger.runs import RunRecord
+from clarion.ledger.workers import LEASE_SECONDS, register_worker, retire_worker
+from clarion.rendering import render_request, request_scope
+from clarion.sending.auth import RequestAuth
+from clarion.sending.decision import Call, decide, released, unsendable
+from clarion.sending.verdict import Verdict, judge_failure, judge_response
+from clarion.sending.writer import LedgerWriter, Limit
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MOST_SENDING = 256
+"""Most items of a process between their claim and their result: what a `kill -9` can leave unknown."""
+
+CLAIM_AT_ONCE = 64
+"""Most items of one claim, so that slices take turns."""
+
+BEAT_SECONDS = 1.0
+SHORT_WAIT_SECONDS = 0.5
+"""What is due this soon is waited for in place; what is due later goes back to Prefect's retries."""
+
+LONG_WAIT_SECONDS = 5.0
+"""What waits longer than this leaves the slice: the flow maps it again when it is due."""
+
+LEAVE_SECONDS = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceResult:
+    """What a slice has left: how many items are pending, in how many seconds the first of them is due, and
+    for how many seconds the limit of their action is held back.
+    """
+
+    pending: int
+    due_in_seconds: float
+    held_seconds: float
+
+
+@dataclass(kw_only=True)
+class RunSession:
+    """A process's part in a run: its lease, and what it needs to render and to judge.
+
+    Args:
+        run: The run.
+        campaign: The compiled job of the run's snapshot.
+        auths: Credentials by action name; an action without is not there.
+        limits: What paces each action.
+        token: The worker's lease.
+    """
+
+    run: RunRecord
+    campaign: Campaign
+    auths: Mapping[str, RequestAuth]
+    limits: Mapping[str, Limit]
+    token: str
+    leased_until: float
+    control: str = "run"
+    segments: dict[str, CompiledSegment] = field(default_factory=dict)
+    beating: asyncio.Task[None] | None = None
+    open_calls: set[asyncio.Task[None]] = field(default_factory=set)
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.segments = {segment.name: segment for segment in self.campaign.segments}
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a request may be written now: nobody halts, the lease holds, and the time is not up."""
+        until = self.run.send_until
+        return (
+            not self.halted.is_set()
+            and time.monotonic() < self.leased_until
+            and (until is None or datetime.now(UTC) < until)
+        )
+
+    async def wait(self, seconds: float) -> None:
+        """Waits, but no longer than until the session is halted."""
+        try:
+            await asyncio.wait_for(self.halted.wait(), timeout=seconds)
+        except TimeoutError:
+            return
+
+
+class Sender:
+    """Sends for one process.
+
+    Args:
+        database: The ledger.
+        wire: Makes the transport, in the sender's own loop.
+        connections: Most requests on their way at once.
+    """
+
+    def __init__(
+        self, database: Database, *, wire: Callable[[], httpx.AsyncBaseTransport], connections: int
+    ) -> None:
+        self._database = database
+        self._make_wire = wire
+        self._connections = connections
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run_loop, name="clarion-sender", daemon=True)
+        self._thread.start()
+        self._ready.result()
+
+    def open(
+        self,
+        run: RunRecord,
+        campaign: Campaign,
+        *,
+        auths: Mapping[str, RequestAuth],
+        limits: Mapping[str, Limit],
+    ) -> RunSession:
+        """Takes a lease on a run and begins to renew it."""
+        leased_until = time.monotonic() + LEASE_SECONDS
+        session = RunSession(
+            run=run,
+            campaign=campaign,
+            auths=auths,
+            limits=limits,
+            token=register_worker(self._database, run.id),
+            leased_until=leased_until,
+        )
+        self.call(self._start_beating(session))
+        return session
+
+    def deliver(self, session: RunSession, part: Slice) -> SliceResult:
+        """Sends what is due of a slice; returns when nothing of it is due soon, or the session is halted."""
+        return self.call(self._deliver(session, part))
+
+    def leave(self, session: RunSession) -> int:
+        """Halts the session: unsent claims go back to pending, answers on their way get 8 s.
+
+        Returns:
+            How many items are unknown because their answer did not come in time.
+        """
+        self.call(self._leave(session))
+        return retire_worker(self._database, session.run.id, session.token)
+
+    def close(self) -> None:
+        """Ends the loop; every session must have been left."""
+        self.call(self._wire.aclose())
+        self._writer.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine in the sender's loop and waits for it, from any other thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _run_loop(self) -> None:
+        self._loop = _new_loop()
+        asyncio.set_event_loop(self._loop)
+        self._wire = self._make_wire()
+        self._writer = LedgerWriter(self._database, self._loop)
+        self._capacity = asyncio.Semaphore(MOST_SENDING)
+        self._slots = asyncio.Semaphore(self._connections)
+        self._loop.call_soon(self._ready.set_result, None)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _start_beating(self, session: RunSession) -> None:
+        session.beating = asyncio.create_task(self._beat(session))
+
+    async def _beat(self, session: RunSession) -> None:
+        """Keeps the lease and hears what a person asks for, once a second."""
+        while not session.halted.is_set():
+            before = time.monotonic()
+            try:
+                beat = await self._writer.beat(session.run.id, session.token)
+            except Exception:
+                logger.exception("The lease of a run could not be renewed", extra={"run": session.run.uid})
+            else:
+                session.control = beat.control
+                if beat.leased:
+                    session.leased_until = before + LEASE_SECONDS
+                if not beat.leased or beat.control != "run":
+                    session.halted.set()
+            await session.wait(BEAT_SECONDS)
+
+    async def _leave(self, session: RunSession) -> None:
+        session.halted.set()
+        if session.open_calls:
+            await asyncio.wait(session.open_calls, timeout=LEAVE_SECONDS)
+        left = list(session.open_calls)
+        for call in left:
+            call.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if session.beating is not None:
+            await session.beating
+
+    async def _deliver(self, session: RunSession, part: Slice) -> SliceResult:
+        calls: set[asyncio.Task[None]] = set()
+        held_seconds = 0.0
+        limit = session.limits[part.action]
+        while session.may_send:
+            most = await self._take_capacity()
+            claimed = await self._writer.claim(
+                session.run.id, part, token=session.token, most=most, limit=limit
+            )
+            self._give_capacity(most - len(claimed.items))
+            for item, delay in zip(claimed.items, claimed.delays, strict=False):
+                call = asyncio.create_task(self._send_and_settle(session, item, delay))
+                for group in (calls, session.open_calls):
+                    group.add(call)
+                    call.add_done_callback(group.discard)
+            if claimed.wait_seconds > LONG_WAIT_SECONDS:
+                held_seconds = claimed.wait_seconds
+                break
+            if claimed.wait_seconds:
+                await session.wait(min(claimed.wait_seconds, BEAT_SECONDS))
+            elif len(claimed.items) < most and not await self._more_soon(session, part, calls):
+                break
+        if calls:
+            await asyncio.wait(calls)
+        work = await self._writer.open_work(session.run.id, part)
+        return SliceResult(
+            pending=work.pending, due_in_seconds=work.due_in_seconds, held_seconds=held_seconds
+        )
+
+    async def _more_soon(self, session: RunSession, part: Slice, calls: set[asyncio.Task[None]]) -> bool:
+        """After the slice's calls have settled: waits for what is due very soon; False where nothing is."""
+        if calls:
+            await asyncio.wait(calls)
+        work = await self._writer.open_work(session.run.id, part)
+        if not work.pending or work.due_in_seconds > SHORT_WAIT_SECONDS:
+            return False
+        await session.wait(work.due_in_seconds)
+        return True
+
+    async def _take_capacity(self) -> int:
+        """At least one place among what may be in sending, and as many more as are free."""
+        await self._capacity.acquire()
+        taken = 1
+        while taken < CLAIM_AT_ONCE and not self._capacity.locked():
+            await self._capacity.acquire()
+            taken += 1
+        return taken
+
+    def _give_capacity(self, places: int) -> None:
+        for _ in range(places):
+            self._capacity.release()
+
+    async def _send_and_settle(self, session: RunSession, item: ClaimedItem, delay: float) -> None:
+        try:
+            if delay:
+                await session.wait(delay)
+            settlement, held = await self._send(session, item)
+            await self._writer.settle(session.run.id, settlement, token=session.token, held=held)
+        except Exception:
+            # Whatever went wrong, the item stays in sending and becomes unknown with the lease: never lost.
+            logger.exception(
+                "An item could not be settled", extra={"run": session.run.uid, "run_item": item.id}
+            )
+        finally:
+            self._capacity.release()
+
+    async def _send(
+        self, session: RunSession, item: ClaimedItem
+    ) -> tuple[Settlement, tuple[str, float] | None]:
+        """Renders, sends and judges one item: what becomes of it, and what its limit is held back for."""
+        segment = session.segments[item.segment]
+        action = session.campaign.actions[segment.action]
+        key = idempotency_key(session.run, item)
+        try:
+            scope = _scope(session, segment, item)
+            against = httpx.URL(session.run.against) if session.run.against else None
+            request = render_request(action, scope, idempotency_key=key, against=against)
+            auth = session.auths.get(segment.action)
+            if auth is not None:
+                request = auth.apply(request)
+        except (RenderError, InputError) as exc:
+            return unsendable(item, exc.message), None
+        async with self._slots:
+            if not session.may_send:
+                return released(item), None
+            started = time.perf_counter()
+            try:
+                response = await self._wire.handle_async_request(request)
+            except httpx.RequestError as exc:
+                verdict = judge_failure(exc)
+            else:
+                verdict = judge_response(action, response, scope, now=datetime.now(UTC))
+            latency_ms = (time.perf_counter() - started) * 1_000
+        call = Call(idempotency_key=key, latency_ms=latency_ms, verdict=verdict)
+        settlement = decide(item, call, action=action.action, now=datetime.now(UTC))
+        return settlement, self._held(session, segment.action, verdict)
+
+    def _held(self, session: RunSession, action: str, verdict: Verdict) -> tuple[str, float] | None:
+        """How long a throttled answer holds the limit back: as asked, else the first wait of the retries."""
+        if verdict.outcome != "held":
+            return None
+        policy = session.campaign.actions[action].action.retry_policy
+        asked = verdict.retry_after_seconds
+        return session.limits[action].key, policy.delay_seconds(1) if asked is None else asked
+
+
+def idempotency_key(run: RunRecord, item: ClaimedItem) -> str:
+    """`{run_item}.{step}.{epoch}`: the same for a resend after an unknown outcome, new after an answer."""
+    return f"{run_item_ref(run, item.id)}.{item.step}.{item.epoch}"
+
+
+def run_item_ref(run: RunRecord, item_id: int) -> str:
+    """The id of a run item outside the ledger; no other installation gives the same one."""
+    return f"{run.uid}-{item_id}"
+
+
+def _scope(session: RunSession, segment: CompiledSegment, item: ClaimedItem) -> dict[str, Any]:
+    return request_scope(
+        session.campaign,
+        segment,
+        item=orjson.loads(item.item),
+        recipient=item.recipient,
+        run=session.run.scope(),
+        run_item={"id": run_item_ref(session.run, item.id), "row": item.row, "segment": item.segment},
+    )
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415  # not on Windows
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,152 @@
+"""Judging an answer: success, try again, held back, unknown, or refused for good.
+
+A call whose request may have left and whose answer never came is unknown, never failed.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import httpx
+import orjson
+
+from clarion.campaign import CompiledAction
+from clarion.errors import RenderError
+from clarion.sending.wire import left_unsent
+from clarion.templating import Compiled
+
+Outcome = Literal["succeeded", "retry", "held", "unknown", "refused"]
+
+TOO_MANY_REQUESTS = 429
+SERVICE_UNAVAILABLE = 503
+MAX_ERROR_CHARACTERS = 500
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of one call.
+
+    `answered` tells a definite answer of the provider from a call that never got one. Only after such an
+    answer may the next try carry a new idempotency key. `retry_after_seconds` is what the provider asked for.
+    """
+
+    outcome: Outcome
+    answered: bool
+    status_code: int | None = None
+    invocation_id: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+    retry_after_seconds: float | None = None
+
+
+def judge_failure(error: httpx.RequestError) -> Verdict:
+    """The verdict on a call without an answer: unknown unless nothing can have left this machine."""
+    outcome: Outcome = "retry" if left_unsent(error) else "unknown"
+    kind = type(error).__name__
+    return Verdict(outcome=outcome, answered=False, error_code=kind, error=_short(str(error) or kind))
+
+
+def judge_response(
+    action: CompiledAction, response: httpx.Response, scope: Mapping[str, Any], *, now: datetime
+) -> Verdict:
+    """The verdict on an answer.
+
+    Args:
+        action: The action that was called.
+        response: The whole answer, body read.
+        scope: What the request was rendered with.
+        now: Aware UTC; for a `Retry-After` that is a date.
+    """
+    answer = response_scope(response)
+    code = response.status_code
+    outcome = _outcome(action, answer, code, has_retry_after="retry-after" in response.headers, now=now)
+    wait = _retry_after(response.headers.get("retry-after"), now=now) if outcome == "held" else None
+    whole = {**scope, "response": answer}
+    failed = outcome != "succeeded"
+    return Verdict(
+        outcome=outcome,
+        answered=outcome != "unknown",
+        status_code=code,
+        invocation_id=_rendered(action.invocation_id, whole),
+        error_code=(_rendered(action.error_code, whole) or str(code)) if failed else None,
+        error=_short(_rendered(action.error_reason, whole) or _problem_text(answer)) if failed else None,
+        retry_after_seconds=wait,
+    )
+
+
+def _outcome(
+    action: CompiledAction, answer: dict[str, Any], code: int, *, has_retry_after: bool, now: datetime
+) -> Outcome:
+    policy = action.action.response
+    may_retry = _matches(code, policy.retry_codes)
+    if may_retry and (code == TOO_MANY_REQUESTS or (code == SERVICE_UNAVAILABLE and has_retry_after)):
+        return "held"
+    scope = {"response": answer}
+    if action.retry is not None and action.retry.holds(scope, now=now):
+        return "retry"
+    if _matches(code, policy.success_codes):
+        return "succeeded" if action.success is None or action.success.holds(scope, now=now) else "refused"
+    if _matches(code, policy.unknown_codes):
+        return "unknown"
+    return "retry" if may_retry else "refused"
+
+
+def _matches(code: int, codes: list[str]) -> bool:
+    text = str(code)
+    return text in codes or f"{text[0]}xx" in codes
+
+
+def response_scope(response: httpx.Response) -> dict[str, Any]:
+    """What templates and conditions see as `response`: status_code, headers (lower case), body."""
+    content = response.content
+    body: Any = None
+    if content:
+        try:
+            body = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            body = content.decode("utf-8", errors="replace")
+    return {"status_code": response.status_code, "headers": dict(response.headers), "body": body}
+
+
+def _retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Seconds that a `Retry-After` asks for: a number of them, or a date (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - now).total_seconds()
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _rendered(template: Compiled | None, scope: Mapping[str, Any]) -> str | None:
+    if template is None:
+        return None
+    try:
+        value = template.render(scope)
+    except RenderError:
+        return None  # the answer lacks the field; that it came is what counts
+    return None if value is None else _short(str(value))
+
+
+def _problem_text(answer: dict[str, Any]) -> str | None:
+    """The explanation of a problem document (RFC 9457), where the answer is one."""
+    body = answer["body"]
+    if not isinstance(body, dict):
+        return None
+    text = body.get("detail") or body.get("title")
+    return text if isinstance(text, str) else None
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:MAX_ERROR_CHARACTERS]

@@ -1,0 +1,202 @@
+"""The ledger's writer: one thread a process that commits claims and results in groups.
+
+Whatever has gathered while the last commit was on its way goes into the next one: a single message is
+committed at once, a thousand a second share a few dozen commits, and nothing waits for a timer.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from clarion.errors import LedgerError
+from clarion.ledger.claims import ClaimedItem, OpenWork, Settlement, Slice, claim, open_work, settle
+from clarion.ledger.database import Database
+from clarion.ledger.limits import give_back, hold, take_permits
+from clarion.ledger.runs import count_changes
+from clarion.ledger.workers import read_control, renew_lease
+
+MOST_AT_ONCE = 1_000
+COMMIT_TRIES = 6
+FIRST_RETRY_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What paces an action: the key that all its users share, and its permits a second (None: no limit)."""
+
+    key: str
+    tps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Items of one claim with the seconds until each may leave; where there are none, how long to wait."""
+
+    items: Sequence[ClaimedItem]
+    delays: Sequence[float]
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One heartbeat's news: whether the lease still holds, and what a person asks for."""
+
+    leased: bool
+    control: str
+
+
+@dataclass(slots=True)
+class _Operation:
+    """Something to do in the next transaction. Settlements go first, so that claims see their holds."""
+
+    apply: Callable[[Connection, Counter[tuple[int, str]]], Any] | None
+    future: asyncio.Future[Any]
+    settlement: tuple[int, str, Settlement] | None = None
+    hold: tuple[str, float] | None = None
+    result: Any = field(default=None)
+
+
+class LedgerWriter:
+    """Writes for the sender.
+
+    Args:
+        database: The ledger.
+        loop: The loop whose coroutines await the results.
+    """
+
+    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        self._database = database
+        self._loop = loop
+        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="clarion-ledger", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Commits what is queued and ends the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    async def claim(self, run_id: int, part: Slice, *, token: str, most: int, limit: Limit) -> Claimed:
+        """Claims up to `most` items of a slice that have a permit to leave within a second."""
+
+        def apply(connection: Connection, changes: Counter[tuple[int, str]]) -> Claimed:
+            permits = take_permits(connection, key=limit.key, tps=limit.tps, most=most)
+            if not permits.delays:
+                return Claimed((), (), permits.wait_seconds)
+            items = claim(connection, run_id=run_id, part=part, token=token, most=len(permits.delays))
+            spare = len(permits.delays) - len(items)
+            if spare and limit.tps:
+                give_back(connection, key=limit.key, tps=limit.tps, count=spare)
+            changes[run_id, "pending"] -= len(items)
+            changes[run_id, "sending"] += len(items)
+            return Claimed(items, permits.delays, 0.0)
+
+        return await self._submit(apply)
+
+    async def settle(
+        self, run_id: int, settlement: Settlement, *, token: str, held: tuple[str, float] | None = None
+    ) -> None:
+        """Records what became of an item; `held` also holds a limit back for so many seconds."""
+        await self._submit(None, settlement=(run_id, token, settlement), hold=held)
+
+    async def open_work(self, run_id: int, part: Slice) -> OpenWork:
+        """What of a slice is still pending."""
+        return await self._submit(lambda connection, _: open_work(connection, run_id=run_id, part=part))
+
+    async def beat(self, run_id: int, token: str) -> Beat:
+        """Renews the worker's lease and reads the run's control."""
+        return await self._submit(
+            lambda connection, _: Beat(renew_lease(connection, token), read_control(connection, run_id))
+        )
+
+    def _submit(
+        self,
+        apply: Callable[[Connection, Counter[tuple[int, str]]], Any] | None,
+        *,
+        settlement: tuple[int, str, Settlement] | None = None,
+        hold: tuple[str, float] | None = None,
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put(_Operation(apply, future, settlement, hold))
+        return future
+
+    def _run(self) -> None:
+        while batch := self._gather():
+            try:
+                self._commit_patiently(batch)
+            except Exception as exc:  # noqa: BLE001  # told to whoever awaits the result
+                error: Exception | None = exc
+            else:
+                error = None
+            self._loop.call_soon_threadsafe(_resolve, batch, error)
+
+    def _gather(self) -> list[_Operation]:
+        """What waits in the queue, at least one operation; empty at the end."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        batch = [first]
+        while len(batch) < MOST_AT_ONCE:
+            try:
+                operation = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if operation is None:
+                self._queue.put(None)
+                break
+            batch.append(operation)
+        return batch
+
+    def _commit_patiently(self, batch: Sequence[_Operation]) -> None:
+        """Commits; tries again for some seconds where the database is away, because an answer is not lost."""
+        for number in range(COMMIT_TRIES):
+            try:
+                return self._commit(batch)
+            except DBAPIError as exc:
+                if number == COMMIT_TRIES - 1:
+                    raise LedgerError(f"cannot write to the database: {exc.orig}") from exc
+                time.sleep(FIRST_RETRY_SECONDS * 2**number)
+        return None
+
+    def _commit(self, batch: Sequence[_Operation]) -> None:
+        settlements: dict[tuple[int, str], list[Settlement]] = defaultdict(list)
+        holds: dict[str, float] = {}
+        changes: Counter[tuple[int, str]] = Counter()
+        for operation in batch:
+            if operation.settlement is not None:
+                run_id, token, settlement = operation.settlement
+                settlements[run_id, token].append(settlement)
+            if operation.hold is not None:
+                key, seconds = operation.hold
+                holds[key] = max(seconds, holds.get(key, 0.0))
+        with self._database.write() as connection:
+            for (run_id, token), results in settlements.items():
+                moved = settle(connection, run_id=run_id, token=token, results=results)
+                changes.update({(run_id, status): change for status, change in moved.items()})
+            for key, seconds in holds.items():
+                hold(connection, key=key, seconds=seconds)
+            for operation in batch:
+                if operation.apply is not None:
+                    operation.result = operation.apply(connection, changes)
+            for run_id in {run_id for run_id, _ in changes}:
+                count_changes(
+                    connection, run_id, {name: n for (of, name), n in changes.items() if of == run_id}
+                )
+
+
+def _resolve(batch: Sequence[_Operation], error: Exception | None) -> None:
+    for operation in batch:
+        if operation.future.cancelled():
+            continue
+        if error is None:
+            operation.future.set_result(operation.result)
+        else:
+            operation.future.set_exception(error)

@@ -1,0 +1,98 @@
+"""Cutting what is due into slices, and handing them out in a rolling window."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from sqlalchemy import Connection
+
+from clarion.ledger.claims import OpenWork, Slice, next_slice, open_work
+from clarion.ledger.database import Database
+
+SHORT_RUN_ITEMS = 200
+"""Up to so many items each row is a slice of its own, a task run that a person sees in the UI."""
+
+MOST_ITEMS = 1_000
+LEAST_ITEMS = 50
+WINDOW = 32
+"""Slices handed out at once. A slice that waits for its retries keeps its place, so there are many."""
+
+
+def slice_size(total: int) -> int:
+    """Items a slice for a run of `total` items: enough slices to fill the window twice, within bounds."""
+    if total <= SHORT_RUN_ITEMS:
+        return 1
+    return min(MOST_ITEMS, max(LEAST_ITEMS, total // (2 * WINDOW)))
+
+
+LEAST_WAIT_SECONDS = 0.02
+
+
+@dataclass(kw_only=True)
+class SliceFeed:
+    """The slices of a run that are due, action by action in turn, none of them twice at a time.
+
+    Args:
+        database: The ledger.
+        run_id: The run.
+        actions: Names of its actions.
+        size: Items a slice.
+    """
+
+    database: Database
+    run_id: int
+    actions: Sequence[str]
+    size: int
+    _position: dict[str, int] = field(default_factory=dict)
+    _out: dict[str, int] = field(default_factory=dict)
+    _held: dict[str, float] = field(default_factory=dict)
+    _turn: int = 0
+
+    def take(self, most: int) -> list[Slice]:
+        """Up to `most` slices that are due and not handed out."""
+        return list(islice(self._due(), most))
+
+    def done(self, part: Slice, *, held_seconds: float) -> None:
+        """A slice has come back; where its limit was held, its action rests for so many seconds."""
+        self._out[part.action] -= 1
+        if held_seconds:
+            self._held[part.action] = time.monotonic() + held_seconds
+
+    def wait_seconds(self, most: float) -> float:
+        """How long to wait before asking again when no slice is out, at most `most`."""
+        if any(until > time.monotonic() for until in self._held.values()):
+            return most
+        return min(most, max(LEAST_WAIT_SECONDS, self.open_work().due_in_seconds))
+
+    def open_work(self) -> OpenWork:
+        """What of the whole run is pending."""
+        with self.database.read() as connection:
+            return open_work(connection, run_id=self.run_id)
+
+    def _due(self) -> Iterator[Slice]:
+        idle = 0
+        while idle < len(self.actions):
+            action = self.actions[self._turn % len(self.actions)]
+            self._turn += 1
+            part = self._next(action)
+            idle = 0 if part else idle + 1
+            if part:
+                yield part
+
+    def _next(self, action: str) -> Slice | None:
+        if self._held.get(action, 0.0) > time.monotonic():
+            return None
+        with self.database.read() as connection:
+            part = self._after(connection, action)
+            if part is None and not self._out.get(action):
+                self._position[action] = 0  # from the front again: what was put back is due now, or later
+                part = self._after(connection, action)
+        if part is not None:
+            self._position[action] = part.last_id
+            self._out[action] = self._out.get(action, 0) + 1
+        return part
+
+    def _after(self, connection: Connection, action: str) -> Slice | None:
+        position = self._position.get(action, 0)
+        return next_slice(connection, run_id=self.run_id, action=action, after_id=position, size=self.size)

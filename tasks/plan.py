@@ -1,0 +1,52 @@
+"""The first step of a run: its lists become run items."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from clarion.errors import ClarionError
+from clarion.ledger.items import run_list_frames
+from clarion.ledger.plans import PlanWriter
+from clarion.ledger.runs import find_run
+from clarion.planning import ListReader, Planner
+from tasks.progress import Progress
+from tasks.sessions import compiled, ledger
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def plan(run_uid: str) -> int:
+    """Plans a run: reads its lists, matches the segments, stores the run items, and opens it for sending.
+
+    A plan that was cut off is thrown away and made again. One that cannot be made leaves the run failed,
+    with no items.
+
+    Args:
+        run_uid: A run that is scheduled or planning.
+
+    Returns:
+        How many items wait to be sent.
+    """
+    database = ledger()
+    run = find_run(database, run_uid)
+    writer = PlanWriter(database, run.id)
+    reader = ListReader(
+        base=Path(run.base), run_items=lambda source: run_list_frames(database, source, job_name=run.job_name)
+    )
+    writer.begin()
+    try:
+        planner = Planner(campaign=compiled(run), run=run.scope(), now=datetime.now(UTC), reader=reader)
+        progress = Progress(database, run.id)
+        for items in planner.plan():
+            writer.write(items)
+            progress.update()
+        writer.finish(limit=run.item_limit, bad_rows=reader.report.bad_rows)
+    except ClarionError as exc:
+        writer.discard(exc.message)
+        raise
+    planned = find_run(database, run_uid)
+    get_run_logger().info(
+        "Planned %d items: %d to send, %d skipped", planned.total, planned.pending, planned.skipped
+    )
+    return planned.pending

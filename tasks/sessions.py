@@ -1,0 +1,159 @@
+"""A worker process's part in runs: one sender, one session a run, shared by the task runs in it."""
+
+import os
+import threading
+from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
+
+import httpx
+
+from blocks.credentials import load_credentials
+from clarion.campaign import Campaign, compile_job
+from clarion.errors import SettingError
+from clarion.ledger.database import Database, database_url
+from clarion.ledger.items import run_list_frames
+from clarion.ledger.runs import RunRecord, find_run
+from clarion.models.credentials import dummy_credentials, split_reference
+from clarion.models.job import Job
+from clarion.planning import ListReader
+from clarion.sending.auth import RequestAuth
+from clarion.sending.sender import RunSession, Sender
+from clarion.sending.wire import Wire
+from clarion.sending.writer import Limit
+
+CONNECTIONS_SETTING = "CLARION_CONNECTIONS"
+DEFAULT_CONNECTIONS = 64
+
+_lock = threading.Lock()
+_sessions: dict[tuple[str, str], RunSession] = {}
+
+
+def connections() -> int:
+    """Most requests of a process on their way at once: CLARION_CONNECTIONS, else 64.
+
+    Raises:
+        SettingError: The setting is no whole number from 1 to 256.
+    """
+    given = os.environ.get(CONNECTIONS_SETTING, str(DEFAULT_CONNECTIONS))
+    if given.isdecimal() and 1 <= int(given) <= 256:  # noqa: PLR2004
+        return int(given)
+    raise SettingError(
+        f"{given!r} is not valid", where=CONNECTIONS_SETTING, expected="a whole number from 1 to 256"
+    )
+
+
+@cache
+def database_at(url: str) -> Database:
+    """The process's one engine for a database."""
+    return Database(url)
+
+
+def ledger() -> Database:
+    """The ledger that the settings name."""
+    return database_at(database_url())
+
+
+@cache
+def _sender_at(url: str, most: int) -> Sender:
+    return Sender(database_at(url), wire=lambda: Wire(max_connections=most), connections=most)
+
+
+def sender() -> Sender:
+    """The process's one sender for the ledger that the settings name."""
+    return _sender_at(database_url(), connections())
+
+
+def compiled(run: RunRecord) -> Campaign:
+    """The campaign of a run's own snapshot."""
+    return compile_job(Job.model_validate_json(run.job))
+
+
+def session_of(run_uid: str) -> RunSession:
+    """This process's session of a run, opened when it is first asked for."""
+    key = (database_url(), run_uid)
+    with _lock:
+        if key not in _sessions:
+            run = find_run(ledger(), run_uid)
+            campaign = compiled(run)
+            _sessions[key] = sender().open(
+                run, campaign, auths=_auths(campaign, run), limits=limits_of(campaign, run)
+            )
+        return _sessions[key]
+
+
+def leave(run_uid: str) -> int:
+    """Leaves a run: gives back what is unsent, waits for answers on their way.
+
+    Returns:
+        How many items became unknown.
+    """
+    with _lock:
+        session = _sessions.pop((database_url(), run_uid), None)
+    return sender().leave(session) if session is not None else 0
+
+
+def limits_of(campaign: Campaign, run: RunRecord) -> dict[str, Limit]:
+    """What paces each action: a saved one by its block, an inline one by job and name; a rehearsal apart."""
+    apart = f"against/{run.against}/" if run.against else ""
+    return {
+        name: Limit(
+            key=f"{apart}{name if '/' in name else f'job/{campaign.job.name}/{name}'}",
+            tps=action.action.tps,
+        )
+        for name, action in campaign.actions.items()
+    }
+
+
+def check_job(job: Job, *, against: str | None, base: Path) -> None:
+    """Finds what is wrong with a job before a run of it is created: nothing of its lists' rows is judged.
+
+    Args:
+        job: The job, saved actions resolved.
+        against: Where a rehearsal would send to.
+        base: Folder that relative paths start from.
+
+    Raises:
+        InputError: A template, a condition, an attribute, a list, credentials or the address is not valid.
+    """
+    if against is not None:
+        check_address(against)
+    campaign = compile_job(job)
+    if against is None:
+        for reference in _references(campaign).values():
+            load_credentials(reference)
+    else:
+        for reference in _references(campaign).values():
+            split_reference(reference)
+    ListReader(base=base, run_items=partial(run_list_frames, ledger(), job_name=job.name)).check(campaign)
+
+
+def check_address(against: str) -> None:
+    """Whether a rehearsal can send there.
+
+    Raises:
+        SettingError: It is no http or https address.
+    """
+    try:
+        url = httpx.URL(against)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise SettingError(f"{against!r} is no address", where="against", expected="http://HOST[:PORT]")
+
+
+def _references(campaign: Campaign) -> dict[str, str]:
+    """The credentials that the segments' actions name."""
+    used = {segment.action for segment in campaign.segments}
+    return {
+        name: action.action.credentials
+        for name, action in campaign.actions.items()
+        if name in used and action.action.credentials is not None
+    }
+
+
+def _auths(campaign: Campaign, run: RunRecord) -> Mapping[str, RequestAuth]:
+    references = _references(campaign)
+    load = dummy_credentials if run.against else load_credentials
+    found = {reference: load(reference).auth() for reference in set(references.values())}
+    return {name: found[reference] for name, reference in references.items()}

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from clarion.errors import SettingError
@@ -36,7 +37,7 @@ INVALID_PHONES = ("unknown", "ask reception", "+999 123 4567", "00", "0123456789
 """No region's number, whatever is done to them."""
 
 _LAST_DAY = date(2025, 12, 31)
-_DUPLICATES, _MISSING, _INVALID = 0.02, 0.02, 0.01
+_SHARES = {"duplicate": 0.02, "missing": 0.02, "invalid": 0.01}
 _PLANS = {"gold": 20, "silver": 30, "basic": 40, "trial": 10}
 _STEP = 7_919
 """A prime that divides no power of ten: walking a range in such steps visits each number once."""
@@ -63,7 +64,7 @@ class Country:
     calling_code: str
     weight: int
     language: str
-    ranges: tuple[Range, ...]
+    ranges: tuple[Range, ...]  # all of one size
     groups: tuple[int, ...]
     first_names: tuple[str, ...]
     last_names: tuple[str, ...]
@@ -121,7 +122,7 @@ COUNTRIES: tuple[Country, ...] = (
         groups=(2, 4, 4),
         first_names=_words("Jürgen, Anna, Lukas, Käthe, Felix, Mia, Björn, Lena, Günther, Sofie, Jonas, Ute"),
         last_names=_words(
-            "Müller, Schäfer, Weiß, Groß, Becker, von der Heide, Yılmaz, Köhler, Vogel, Krüger"
+            "Müller, Schäfer, Weiß, Groß, Becker, von der Heide, Öztürk, Köhler, Vogel, Krüger"
         ),
     ),
     Country(
@@ -139,7 +140,7 @@ COUNTRIES: tuple[Country, ...] = (
         calling_code="34",
         weight=8,
         language="es-ES",
-        ranges=_ranges("Europe/Madrid", 7, "40"),
+        ranges=_ranges("Europe/Madrid", 7, "49"),
         groups=(3, 3, 3),
         first_names=_words("Lucía, Íñigo, María, Hugo, Martín, Sofía, Ángel, Núria, Álvaro, Pablo, Begoña"),
         last_names=_words("García López, Muñoz, Ibáñez, Peña, Fernández, Vázquez, Puig i Ferrer, Núñez"),
@@ -214,7 +215,7 @@ class ContactsSummary:
 
     `count` = `sendable` + `duplicates` + `missing_phones` + `invalid_phones`, rows each. A duplicate has the
     phone of an earlier row, written otherwise, and agrees with it in every attribute but the id, the spelling
-    of the name and the day of signing up. `plans`, `countries` and `without_consent` count sendable rows only.
+    of the name and the day of signing up. `plans`, `countries` and `without_consent` count sendable rows.
     """
 
     path: Path
@@ -250,19 +251,15 @@ class _Numbers:
     def take(self, country: Country) -> tuple[str, Range]:
         index = self._used[country.code]
         self._used[country.code] += 1
-        sizes = [10**found.digits for found in country.ranges]
-        # Ranges of one country are of one size: take them in turn, to mix its time zones.
-        found = country.ranges[index % len(sizes)]
-        position = index // len(sizes) * _STEP % sizes[0]
+        # In turn from the ranges, to mix the time zones.
+        found = country.ranges[index % len(country.ranges)]
+        position = index // len(country.ranges) * _STEP % 10**found.digits
         return f"{found.prefix}{position:0{found.digits}}", found
 
 
 def _grouped(digits: str, groups: tuple[int, ...], separator: str) -> str:
-    parts, start = [], 0
-    for size in groups:
-        parts.append(digits[start : start + size])
-        start += size
-    return separator.join(filter(None, [*parts, digits[start:]]))
+    ends = [0, *accumulate(groups), len(digits)]
+    return separator.join(filter(None, (digits[start:end] for start, end in pairwise(ends))))
 
 
 def _spellings(country: Country, national: str) -> list[str]:
@@ -338,34 +335,37 @@ def _again(rng: random.Random, contact: Contact, row: int) -> Contact:
     return replace(contact, cells=cells | changed)
 
 
+def _kinds(rng: random.Random, count: int) -> list[str]:
+    """What each row is, in exact shares; the first is sendable, so that a duplicate always finds one."""
+    special = [kind for kind, share in _SHARES.items() for _ in range(round(count * share))]
+    rest = special + ["sendable"] * (count - 1 - len(special))
+    rng.shuffle(rest)
+    return ["sendable", *rest]
+
+
 def _contacts(rng: random.Random, count: int, counts: Counter[str]) -> Iterator[Contact]:
     """The rows in order; adds to `counts` what each of them is."""
     numbers = _Numbers()
     sendable: list[Contact] = []
-    for row in range(1, count + 1):
-        draw = rng.random()
-        if draw < _DUPLICATES and sendable:
-            counts["duplicate"] += 1
+    for row, kind in enumerate(_kinds(rng, count), start=1):
+        counts[kind] += 1
+        if kind == "duplicate":
             yield _again(rng, rng.choice(sendable), row)
             continue
         contact = _contact(rng, numbers, row)
-        if draw > 1 - _MISSING:
-            counts["missing"] += 1
-            yield _with_phone(contact, "")
-        elif draw > 1 - _MISSING - _INVALID:
-            counts["invalid"] += 1
-            yield _with_phone(contact, rng.choice(INVALID_PHONES))
-        else:
+        if kind == "sendable":
             sendable.append(contact)
-            counts.update({"sendable": 1, f"plan {contact.cells['Plan']}": 1})
-            counts.update({f"country {contact.country.code}": 1, f"consent {contact.cells['Consent']}": 1})
+            cells = contact.cells
+            counts.update(f"{name} {cells[name]}" for name in ("Plan", "Country", "Consent"))
             yield contact
+        else:
+            yield _with_phone(contact, "" if kind == "missing" else rng.choice(INVALID_PHONES))
 
 
 def write_contacts(path: Path, *, count: int = 1000, seed: int = 7) -> ContactsSummary:
     """Write a CSV file (UTF-8, header `COLUMNS`) of example contacts; the same seed writes the same file.
 
-    Of the rows about 2 % are duplicates, 2 % have no phone and 1 % an invalid one; some first names and
+    Of the rows 2 % are duplicates, 2 % have no phone and 1 % an invalid one; some first names and
     emails are missing, 4 % gave no consent. `Country` is an ISO 3166 code, `Days Left` whole days (trials at
     most 14), `Signed Up` an ISO date.
 
@@ -392,7 +392,7 @@ def write_contacts(path: Path, *, count: int = 1000, seed: int = 7) -> ContactsS
         duplicates=counts["duplicate"],
         missing_phones=counts["missing"],
         invalid_phones=counts["invalid"],
-        without_consent=counts["consent no"],
-        plans={plan: counts[f"plan {plan}"] for plan in _PLANS},
-        countries={country.code: counts[f"country {country.code}"] for country in COUNTRIES},
+        without_consent=counts["Consent no"],
+        plans={plan: counts[f"Plan {plan}"] for plan in _PLANS},
+        countries={country.code: counts[f"Country {country.code}"] for country in COUNTRIES},
     )

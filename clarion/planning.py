@@ -91,7 +91,7 @@ class ListReader:
 
 
 def check_attributes(campaign: Campaign, firsts: Sequence[pd.DataFrame]) -> None:
-    """Holds keys and conditions against the first frames of the include lists. Raises as `ListReader.check`."""
+    """Holds keys and conditions against the first frames of the include lists, as `ListReader.check`."""
     for index, (source, first) in enumerate(zip(campaign.job.recipients.include, firsts, strict=True)):
         if source.key is not None and len(first.columns) and source.key not in first.columns:
             columns = [str(column) for column in first.columns]

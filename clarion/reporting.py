@@ -54,6 +54,7 @@ def run_report(run: RunRecord) -> dict[str, Any]:
         "name": run.name,
         "status": run.status,
         "reason": run.reason,
+        "kind": run.kind,
         "against": run.against,
         "counts": run.counts,
         "bad_rows": run.bad_rows,

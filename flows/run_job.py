@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from prefect import Task, flow, unmapped
 from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BeforeValidator
 
@@ -20,9 +20,9 @@ from clarion.campaign import resolve_actions
 from clarion.errors import ClarionError
 from clarion.ledger.claims import Slice, expire
 from clarion.ledger.runs import NewRun, RunRecord, create_run, find_run, get_run, set_flow_run, set_status
-from clarion.ledger.tables import ENDED_STATUSES
 from clarion.ledger.workers import reap_workers
 from clarion.models import job as core
+from clarion.reporting import build_report
 from clarion.sending.sender import SliceResult
 from clarion.slices import WINDOW, SliceFeed, slice_size
 from tasks.deliver import deliver_with
@@ -32,7 +32,9 @@ from tasks.sessions import check_job, leave, ledger, session_of
 from tasks.summarize import summarize
 
 THREADS = WINDOW + 8
-"""A slice that waits for Prefect's retry holds its thread: as many as slices, and some for the other steps."""
+"""A slice that waits for Prefect's retry holds its thread: as many as slices, and some to spare."""
+
+RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=THREADS)
 
 LOOK_SECONDS = 1.0
 
@@ -61,10 +63,10 @@ def _looks_like_a_file(text: str) -> bool:
 
 @flow(
     name="run-job",
-    task_runner=ThreadPoolTaskRunner(max_workers=THREADS),
+    task_runner=RUNNER,
     persist_result=False,
 )
-def run_job(
+def run_job(  # noqa: PLR0917  # a flow's parameters are given by position as well
     job: Annotated[Job, BeforeValidator(find_job)],
     name: str = "",
     start_at: datetime | None = None,
@@ -91,6 +93,8 @@ def run_job(
     """
     run = open_run(
         job,
+        run_key=_run_key(),
+        kind="rehearsal" if against else "run",
         name=name or None,
         start_at=start_at,
         send_until=send_until,
@@ -100,6 +104,17 @@ def run_job(
         alongside=new,
     )
     return work_on(run.uid)
+
+
+def _run_key() -> str | None:
+    """What makes this flow run the same run again when Prefect delivers or retries it.
+
+    A deployment's run stands for its scheduled time, however often that is delivered; any other flow run
+    stands for itself.
+    """
+    if deployment.id:
+        return f"{deployment.id}/{flow_run.scheduled_start_time.isoformat()}"
+    return flow_run.id
 
 
 def open_run(job: core.Job, *, alongside: bool = False, **options: Any) -> RunRecord:
@@ -113,11 +128,21 @@ def open_run(job: core.Job, *, alongside: bool = False, **options: Any) -> RunRe
     Raises:
         InputError: The job is not valid, or has an unfinished run; then there is no new run.
     """
-    whole = resolve_actions(job, load=load_action)
-    check_job(whole, against=options.get("against"), base=Path.cwd())
+    whole = prepare(job, against=options.get("against"))
     snapshot = core.Job.model_validate(whole.model_dump(include=set(core.Job.model_fields)))
     new = NewRun(job_name=snapshot.name, job=snapshot.model_dump_json(), base=str(Path.cwd()), **options)
     return create_run(ledger(), new, alongside=alongside)
+
+
+def prepare(job: core.Job, *, against: str | None = None) -> core.Job:
+    """The job with its saved actions taken in, checked as far as that goes without judging its rows.
+
+    Raises:
+        InputError: The job is not valid.
+    """
+    whole = resolve_actions(job, load=load_action)
+    check_job(whole, against=against)
+    return whole
 
 
 def work_on(run_uid: str) -> dict[str, Any]:
@@ -128,6 +153,8 @@ def work_on(run_uid: str) -> dict[str, Any]:
     """
     database = ledger()
     run = find_run(database, run_uid)
+    if run.ended and not (run.status == "failed" and run.planned_at is None):
+        return build_report(database, run)
     if flow_run.id:
         set_flow_run(database, run.id, flow_run.id)
     reap_workers(database, run.id)
@@ -135,9 +162,7 @@ def work_on(run_uid: str) -> dict[str, Any]:
         if _wait_for_start(run):
             if run.planned_at is None:
                 plan(run_uid)
-            set_status(
-                database, run.id, "running", only_from=("running", "interrupted", "paused", *ENDED_STATUSES)
-            )
+            set_status(database, run.id, "running", only_from=("interrupted", "paused"))
             _deliver(run)
     except BaseException as exc:
         leave(run_uid)

@@ -7,12 +7,11 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from clarion.errors import ClarionError
-from clarion.ledger.items import run_list_frames
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import find_run
-from clarion.planning import ListReader, Planner
+from clarion.planning import Planner
 from tasks.progress import Progress
-from tasks.sessions import compiled, ledger
+from tasks.sessions import compiled, ledger, list_reader
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False)
@@ -31,12 +30,11 @@ def plan(run_uid: str) -> int:
     database = ledger()
     run = find_run(database, run_uid)
     writer = PlanWriter(database, run.id)
-    reader = ListReader(
-        base=Path(run.base), run_items=lambda source: run_list_frames(database, source, job_name=run.job_name)
-    )
     writer.begin()
     try:
-        planner = Planner(campaign=compiled(run), run=run.scope(), now=datetime.now(UTC), reader=reader)
+        campaign = compiled(run)
+        reader = list_reader(campaign.job, base=Path(run.base))
+        planner = Planner(campaign=campaign, run=run.scope(), now=datetime.now(UTC), reader=reader)
         progress = Progress(database, run.id)
         for items in planner.plan():
             writer.write(items)

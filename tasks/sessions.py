@@ -105,13 +105,24 @@ def limits_of(campaign: Campaign, run: RunRecord) -> dict[str, Limit]:
     }
 
 
-def check_job(job: Job, *, against: str | None, base: Path) -> None:
+def list_reader(job: Job, *, base: Path | None = None) -> ListReader:
+    """Reads a job's lists; relative paths start from `base`, else from the working folder."""
+    return ListReader(
+        base=base or Path.cwd(), run_items=partial(run_list_frames, ledger(), job_name=job.name)
+    )
+
+
+def masked_auths(campaign: Campaign) -> dict[str, RequestAuth]:
+    """The credentials of each action, every secret as `****`."""
+    return {name: load_credentials(each).masked_auth() for name, each in _references(campaign).items()}
+
+
+def check_job(job: Job, *, against: str | None) -> None:
     """Finds what is wrong with a job before a run of it is created: nothing of its lists' rows is judged.
 
     Args:
         job: The job, saved actions resolved.
         against: Where a rehearsal would send to.
-        base: Folder that relative paths start from.
 
     Raises:
         InputError: A template, a condition, an attribute, a list, credentials or the address is not valid.
@@ -125,7 +136,7 @@ def check_job(job: Job, *, against: str | None, base: Path) -> None:
     else:
         for reference in _references(campaign).values():
             split_reference(reference)
-    ListReader(base=base, run_items=partial(run_list_frames, ledger(), job_name=job.name)).check(campaign)
+    list_reader(job).check(campaign)
 
 
 def check_address(against: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import count_changes
-from clarion.ledger.tables import ATTEMPT, RUN_ITEM
+from clarion.ledger.tables import ATTEMPT, RUN, RUN_ITEM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,7 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
     The answer was definite, so the next call carries a new idempotency key. The call that failed stays in
     the attempt log.
     """
-    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed") & RUN_ITEM.c.action.is_not(None)
+    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed")
     if reasons:
         chosen &= RUN_ITEM.c.reason.in_(reasons)
     columns = (
@@ -299,4 +299,11 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
         )  # fmt: skip
         count = connection.execute(again).rowcount
         count_changes(connection, run_id, {"failed": -count, "pending": count})
+        if count:
+            reopened = (
+                RUN.update()
+                .where(RUN.c.id == run_id)
+                .values(status="interrupted", control="run", ended_at=None)
+            )
+            connection.execute(reopened)
     return count

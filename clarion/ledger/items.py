@@ -8,11 +8,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from clarion.ledger.database import Database
-from clarion.ledger.runs import find_run, list_runs
+from clarion.ledger.runs import LAST, RunRecord, find_run, list_runs
 from clarion.ledger.tables import RUN_ITEM
 from clarion.models.job import RunList
 
 PAGE_ROWS = 5_000
+LOOK_BACK_RUNS = 1_000
 
 ITEM_FIELDS = (
     "row", "segment", "recipient", "status", "reason", "action", "attempts", "status_code", "invocation_id",
@@ -49,12 +50,12 @@ def read_items(
 
 
 def run_list_frames(database: Database, source: RunList, *, job_name: str) -> Iterator[pd.DataFrame]:
-    """The items of an earlier run of the job, in frames; `last` is its last ended run that was no rehearsal.
+    """The items of an earlier run of the job, in frames; `last` is its last ended run, no rehearsal.
 
     Raises:
         InputError: There is no such run.
     """
-    run = _last_ended(database, job_name) if source.run == "last" else None
+    run = _last_ended(database, job_name) if source.run == LAST else None
     run = run or find_run(database, source.run, job_name=job_name)
     start = 0
     for page in read_items(database, run.id, statuses=source.status, reasons=source.reason):
@@ -64,6 +65,6 @@ def run_list_frames(database: Database, source: RunList, *, job_name: str) -> It
         yield frame
 
 
-def _last_ended(database: Database, job_name: str) -> Any:
-    runs = list_runs(database, limit=1_000, job_name=job_name)
-    return next((run for run in runs if run.ended and run.against is None), None)
+def _last_ended(database: Database, job_name: str) -> RunRecord | None:
+    runs = list_runs(database, limit=LOOK_BACK_RUNS, job_name=job_name, kind="run")
+    return next((run for run in runs if run.ended), None)

@@ -21,13 +21,18 @@ _UNFINISHED = RUN.c.status.not_in(ENDED_STATUSES)
 
 @dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """What a run is created with. Times are aware UTC; `run_key` None means a new one."""
+    """What a run is created with.
+
+    Times are aware UTC; `run_key` None means a new one. `kind` is run, rehearsal or test: only a run counts
+    as the job's last one.
+    """
 
     job_name: str
     job: str
     base: str
     run_key: str | None = None
     name: str | None = None
+    kind: str = "run"
     against: str | None = None
     item_limit: int | None = None
     start_at: datetime | None = None
@@ -50,6 +55,7 @@ class RunRecord:
     status: str
     reason: str | None
     control: str
+    kind: str
     against: str | None
     item_limit: int | None
     flow_run_id: str | None
@@ -119,6 +125,12 @@ def create_run(database: Database, new: NewRun, *, alongside: bool = False) -> R
     return created
 
 
+def refuse_unfinished(database: Database, job_name: str) -> None:
+    """Raises RunConflictError where the job has an unfinished run."""
+    with database.read() as connection:
+        _refuse_unfinished(connection, job_name)
+
+
 def _refuse_unfinished(connection: Connection, job_name: str) -> None:
     unfinished = _one(connection, RUN.c.job_name == job_name, _UNFINISHED)
     if unfinished:
@@ -165,9 +177,13 @@ def get_run(database: Database, run_id: int) -> RunRecord:
     return run
 
 
-def list_runs(database: Database, *, limit: int, job_name: str | None = None) -> list[RunRecord]:
-    """Runs, the newest first."""
+def list_runs(
+    database: Database, *, limit: int, job_name: str | None = None, kind: str | None = None
+) -> list[RunRecord]:
+    """Runs, the newest first, of one job or of one kind only where these are given."""
     among = [] if job_name is None else [RUN.c.job_name == job_name]
+    if kind is not None:
+        among.append(RUN.c.kind == kind)
     with database.read() as connection:
         return _many(connection, *among, limit=limit)
 

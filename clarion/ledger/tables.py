@@ -83,6 +83,7 @@ class Run(LedgerTable, table=True):
     status: str
     reason: str | None = Field(default=None, sa_type=Text)
     control: str = "run"
+    kind: str = "run"
     against: str | None = None
     item_limit: int | None = None
     flow_run_id: str | None = None

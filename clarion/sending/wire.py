@@ -130,7 +130,9 @@ class Wire(httpx.AsyncBaseTransport):
         self._client(connect_timeout_seconds)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request and read its answer, body included; `elapsed` leaves out the wait for a connection.
+        """Send one request and read its answer, body included.
+
+        The response's `elapsed` leaves out the wait for a free connection.
 
         Raises:
             httpx.RequestError: There is no whole answer; `left_unsent` tells whether the request may have

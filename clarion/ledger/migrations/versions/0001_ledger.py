@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("control", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("against", sa.String(), nullable=True),
         sa.Column("item_limit", sa.Integer(), nullable=True),
         sa.Column("flow_run_id", sa.String(), nullable=True),

@@ -1,0 +1,1 @@
+"""Measured comparisons: what is fast, and what it costs. Numbers are printed, never asserted."""

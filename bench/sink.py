@@ -1,0 +1,82 @@
+"""A provider that accepts everything at once: nginx on loopback, one process, no logs.
+
+Shared by the benchmarks, so that what they measure is the client.
+"""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+ANSWER = '{"message_uuid":"6f1e5f0e-8d3a-4c43-9d06-2f8e1c7c2f10"}'
+START_SECONDS = 10.0
+
+_CONFIG = """\
+daemon off;
+master_process off;
+worker_rlimit_nofile 8192;
+pid {directory}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    default_type application/json;
+    keepalive_requests 1000000000;
+    keepalive_timeout 300s;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ return {status} '{answer}'; }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx_sink(*, status: int = 202, answer: str = ANSWER) -> Generator[str]:
+    """An nginx of its own that answers every request alike; yields its URL without a slash at the end.
+
+    Args:
+        status: The status of every answer.
+        answer: The body of every answer, without single quotes.
+
+    Raises:
+        SystemExit: There is no nginx, or it does not start.
+    """
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if nginx is None:
+        raise SystemExit("this benchmark needs nginx (Debian: apt-get install nginx-light)")
+    with tempfile.TemporaryDirectory(prefix="clarion-bench-") as directory:
+        port = _free_port()
+        config = Path(directory, "nginx.conf")
+        config.write_text(_CONFIG.format(directory=directory, port=port, status=status, answer=answer))
+        process = subprocess.Popen([nginx, "-p", directory, "-c", str(config), "-e", "stderr"])
+        try:
+            _wait_until_it_listens(process, port=port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], *, port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.02)
+    raise SystemExit("nginx does not start")

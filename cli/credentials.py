@@ -1,0 +1,208 @@
+"""`clarion credentials save`: secrets from anywhere but the command line, where the shell would keep them."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from blocks.credentials import CREDENTIAL_BLOCKS
+from blocks.documents import check_name, save_document
+from clarion.documents import read_text
+from clarion.errors import SettingError, nearest
+from clarion.models.credentials import (
+    ApiKey,
+    Credentials,
+    VonageApplication,
+    parse_credentials,
+    split_reference,
+)
+
+SAVE = """
+Save credentials that actions name as TYPE/NAME. What is not given is asked for, secrets without echo.
+
+Types: bearer-token, basic-auth, api-key, vonage-application. A secret is never an argument, because arguments
+stay in the shell's history: it comes from a hidden question, a variable, a file or standard input.
+
+Examples:
+
+    clarion credentials save bearer-token/sendgrid
+
+    clarion credentials save vonage-application/main --set application_id=ID --private-key-file private.key
+
+    clarion credentials save api-key/vonage --set location=body --env api_key=KEY --env api_secret=SECRET
+
+    clarion credentials save bearer-token/sendgrid --stdin --replace < token.json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    group = typer.Typer(no_args_is_help=True, help="Credentials of the APIs that actions call.")
+    group.command("save", help=SAVE)(save)
+    app.add_typer(group, name="credentials")
+
+
+def save(
+    reference: Annotated[str, typer.Argument(metavar="TYPE/NAME", help="Such as bearer-token/sendgrid.")],
+    *,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field that is no secret.")
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="FIELD=VARIABLE", help="A field from an environment variable."),
+    ] = None,
+    private_key_file: Annotated[
+        Path | None, typer.Option(help="File of a vonage-application's private key (PEM).")
+    ] = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read fields from standard input, as a JSON object.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what is saved under the name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Save credentials under TYPE/NAME."""
+    kind, name = split_reference(reference)
+    block_type = CREDENTIAL_BLOCKS[kind]
+    check_name(block_type, name, replace=replace)  # before anybody types a secret in vain
+    fields = _from_stdin() if stdin else {}
+    fields |= _from_arguments(block_type, values or [])
+    fields |= _from_environment(block_type, variables or [], known=fields)
+    if private_key_file is not None:
+        fields["private_key"] = read_text(private_key_file, where="--private-key-file")
+    fields |= _from_questions(block_type, _missing(block_type, fields))
+    new = save_document(parse_credentials(block_type, fields, source=reference), name, replace=replace)
+    if as_json:
+        typer.echo(json.dumps({"saved": reference, "new": new}))
+    else:
+        typer.echo(
+            f"{'Saved' if new else 'Replaced'} {reference}. An action names it: credentials: {reference}"
+        )
+
+
+def _from_stdin() -> dict[str, Any]:
+    """The JSON object on standard input.
+
+    Raises:
+        SettingError: It is none. What it holds is not repeated: it may be a secret.
+    """
+    try:
+        fields = json.load(sys.stdin)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise SettingError("holds no JSON object", where="--stdin", expected='fields, as {"token": "..."}')
+    return fields
+
+
+def _from_arguments(model: type[Credentials], pairs: list[str]) -> dict[str, Any]:
+    """The fields of `--set FIELD=VALUE`.
+
+    Raises:
+        SettingError: No such field, or a secret one.
+    """
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        field, value = _split(pair, option="--set")
+        if field in _secret_fields(model) or (field not in model.model_fields and issubclass(model, ApiKey)):
+            raise SettingError(
+                f"{field} is a secret, and arguments stay in the shell's history",
+                where="--set",
+                expected=f"--env {field}=VARIABLE, --stdin, or the hidden question",
+            )
+        fields[_known(model, field, option="--set")] = _typed(model, field, value)
+    return fields
+
+
+def _from_environment(
+    model: type[Credentials], pairs: list[str], *, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of `--env FIELD=VARIABLE`; an API key's are entries of its `fields`, added to those known.
+
+    Raises:
+        SettingError: No such field, or the variable is not set.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        field, variable = _split(pair, option="--env")
+        value = os.environ.get(variable)
+        if value is None:
+            raise SettingError(f"the variable {variable} is not set", where=f"--env {field}")
+        found[field] = value
+    if found and issubclass(model, ApiKey):
+        before = known.get("fields")
+        return {"fields": (before if isinstance(before, dict) else {}) | found}
+    return {_known(model, field, option="--env"): _typed(model, field, found[field]) for field in found}
+
+
+def _missing(model: type[Credentials], fields: Mapping[str, Any]) -> list[str]:
+    """The fields to ask for.
+
+    Raises:
+        SettingError: There are some, and nobody to ask.
+    """
+    missing = [
+        name for name, field in model.model_fields.items() if field.is_required() and name not in fields
+    ]
+    if missing and not sys.stdin.isatty():
+        raise SettingError(
+            f"no {' and no '.join(missing)} given, and nobody is here to be asked",
+            where="credentials save",
+            expected="--env FIELD=VARIABLE, --stdin, --set FIELD=VALUE for what is no secret, or a terminal",
+        )
+    return missing
+
+
+def _from_questions(model: type[Credentials], missing: list[str]) -> dict[str, Any]:
+    """What a person answers, secrets without echo."""
+    answers: dict[str, Any] = {}
+    for field in missing:
+        question = str(model.model_fields[field].description).rstrip(".")
+        if issubclass(model, ApiKey):
+            name = typer.prompt("Name of the field", default="X-Api-Key", err=True)
+            answers[field] = {name: typer.prompt(f"Secret value of {name}", hide_input=True, err=True)}
+        elif issubclass(model, VonageApplication) and field == "private_key":
+            path = Path(typer.prompt("File of the private key (PEM)", err=True))
+            answers[field] = read_text(path, where="private_key")
+        elif field in _secret_fields(model):
+            answers[field] = typer.prompt(question, hide_input=True, default="", show_default=False, err=True)
+        else:
+            answers[field] = typer.prompt(question, err=True)
+    return answers
+
+
+def _secret_fields(model: type[Credentials]) -> set[str]:
+    return {name for name, field in model.model_fields.items() if field.annotation is SecretStr} | (
+        {"fields"} if issubclass(model, ApiKey) else set()
+    )
+
+
+def _split(pair: str, *, option: str) -> tuple[str, str]:
+    field, equals, value = pair.partition("=")
+    if not field or not equals:
+        # The pair is not repeated: it may be a bare secret.
+        raise SettingError("names no field", where=option, expected=f"{option} FIELD=...")
+    return field, value
+
+
+def _known(model: type[Credentials], field: str, *, option: str) -> str:
+    if field in model.model_fields:
+        return field
+    names = list(model.model_fields)
+    raise SettingError(
+        f"there is no field {field!r}",
+        where=option,
+        expected=f"one of {', '.join(names)}",
+        nearest=nearest(field, names),
+    )
+
+
+def _typed(model: type[Credentials], field: str, text: str) -> Any:
+    """The text as the number that the field wants; as it is where it wants text, or where it is no number."""
+    wanted = model.model_fields[field].annotation
+    return int(text) if wanted is int and text.isdecimal() else text

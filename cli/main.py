@@ -1,0 +1,96 @@
+"""The `clarion` command: which module has which command, and what becomes of errors."""
+
+import importlib
+import os
+import sys
+from types import MappingProxyType
+
+import typer
+
+from clarion import __version__
+from clarion.errors import ClarionError, InputError
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+HELP = """
+Clarion: outreach campaigns at scale over any channel or HTTP API.
+
+A job file says whom, what and when. Look at it, try it, run it, read what happened:
+
+    clarion preview job.yaml
+    clarion run job.yaml --against http://127.0.0.1:8099
+    clarion run job.yaml
+    clarion report last
+
+RUN is the id of a run, the beginning of one, or last.
+
+Exit codes: 0 done; 1 the run failed or was stopped; 2 bad input; 3 done, but some items are unknown.
+"""
+
+MODULES = MappingProxyType(
+    {
+        "preview": "cli.preview",
+        "run": "cli.run",
+        "test": "cli.run",
+        "retry": "cli.run",
+        "resume": "cli.run",
+        "runs": "cli.reports",
+        "report": "cli.reports",
+        "items": "cli.reports",
+        "deploy": "cli.deploy",
+        "worker": "cli.deploy",
+        "sandbox": "cli.sandbox",
+        "demo": "cli.demo",
+        "blocks": "cli.blocks",
+        "action": "cli.blocks",
+        "job": "cli.blocks",
+        "credentials": "cli.blocks",
+    }
+)
+"""Command to module. Only the module of the command asked for is imported: Prefect takes a second."""
+
+
+def build_app(command: str | None = None) -> typer.Typer:
+    """The application with the module of one command, or with all of them."""
+    app = typer.Typer(
+        name="clarion",
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback(invoke_without_command=True)(_root)
+    wanted = MODULES.get(command or "")
+    for name in dict.fromkeys([wanted] if wanted else MODULES.values()):
+        importlib.import_module(name).register(app)
+    return app
+
+
+def _root(*, version: bool = typer.Option(default=False, help="Print the version and end.")) -> None:
+    if version:
+        typer.echo(f"clarion {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; a person's mistake is one line and exit code 2, never a traceback."""
+    # Prefect logs every task run, on the stream of our reports; who wants that sets the level.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    try:
+        build_app(command)()
+    except InputError as exc:
+        _complain(exc, EXIT_BAD_INPUT)
+    except ClarionError as exc:
+        _complain(exc, EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _complain(error: ClarionError, code: int) -> None:
+    sys.stderr.write(f"clarion: {error.message}\n")
+    sys.exit(code)

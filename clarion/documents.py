@@ -2,7 +2,6 @@
 
 import json
 import re
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core types, numbers that remember their spelling, no repeated keys, no dates."""
 
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}
 
+_Loader.yaml_implicit_resolvers = {}  # YAML 1.1's own, and only for this class
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")

@@ -1,6 +1,5 @@
 """What is saved in Prefect: `clarion blocks`, `clarion action save`, `clarion job save`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +15,8 @@ from clarion.jobfile import anchor_paths
 from clarion.jobfile import load_action as read_action
 from clarion.jobfile import load_job as read_job
 from cli import credentials
+from cli.console import AsJson, print_json
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 SaveName = Annotated[
     str | None, typer.Option("--name", help="Name to save it under: lower-case letters, digits, dashes.")
 ]
@@ -68,7 +67,10 @@ def register(app: typer.Typer) -> None:
 def register_types(*, as_json: AsJson = False) -> None:
     """Register all block types."""
     slugs = register_blocks()
-    typer.echo(json.dumps({"registered": slugs}) if as_json else f"Registered {', '.join(slugs)}.")
+    if as_json:
+        print_json({"registered": slugs})
+    else:
+        typer.echo(f"Registered {', '.join(slugs)}.")
 
 
 def list_saved(*, as_json: AsJson = False) -> None:
@@ -77,7 +79,7 @@ def list_saved(*, as_json: AsJson = False) -> None:
         f"{block.get_block_type_slug()}/{name}" for block in ALL_BLOCKS for name in saved_names(block)
     ]
     if as_json:
-        typer.echo(json.dumps({"saved": references}))
+        print_json({"saved": references})
     else:
         typer.echo("\n".join(references) or "Nothing is saved.")
 
@@ -110,6 +112,6 @@ def _save(block: Block, name: str, *, as_json: bool) -> None:
     new = save_document(block, name, replace=True)
     reference = f"{block.get_block_type_slug()}/{name}"
     if as_json:
-        typer.echo(json.dumps({"saved": reference, "new": new}))
+        print_json({"saved": reference, "new": new})
     else:
         typer.echo(f"{'Saved' if new else 'Replaced'} {reference}.")

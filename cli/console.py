@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -109,7 +109,7 @@ def segments_table(report: Mapping[str, Any]) -> Table:
 
 
 @contextmanager
-def following(look: Callable[[], Mapping[str, Any] | None]) -> Iterator[None]:
+def following(look: Callable[[], Mapping[str, Any] | None]) -> Generator[None]:
     """Shows a run's progress on a terminal while the body works on it.
 
     Args:

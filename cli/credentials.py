@@ -21,6 +21,7 @@ from clarion.models.credentials import (
     parse_credentials,
     split_reference,
 )
+from cli.console import AsJson, print_json
 
 SAVE = """
 Save credentials that actions name as TYPE/NAME. What is not given is asked for, secrets without echo.
@@ -64,7 +65,7 @@ def save(
         bool, typer.Option("--stdin", help="Read fields from standard input, as a JSON object.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what is saved under the name.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Save credentials under TYPE/NAME."""
     kind, name = split_reference(reference)
@@ -78,7 +79,7 @@ def save(
     fields |= _from_questions(block_type, _missing(block_type, fields))
     new = save_document(parse_credentials(block_type, fields, source=reference), name, replace=replace)
     if as_json:
-        typer.echo(json.dumps({"saved": reference, "new": new}))
+        print_json({"saved": reference, "new": new})
     else:
         typer.echo(
             f"{'Saved' if new else 'Replaced'} {reference}. An action names it: credentials: {reference}"
@@ -115,7 +116,7 @@ def _from_arguments(model: type[Credentials], pairs: list[str]) -> dict[str, Any
                 where="--set",
                 expected=f"--env {field}=VARIABLE, --stdin, or the hidden question",
             )
-        fields[_known(model, field, option="--set")] = _typed(model, field, value)
+        fields[field] = _typed(model, field, value, option="--set")
     return fields
 
 
@@ -137,7 +138,7 @@ def _from_environment(
     if found and issubclass(model, ApiKey):
         before = known.get("fields")
         return {"fields": (before if isinstance(before, dict) else {}) | found}
-    return {_known(model, field, option="--env"): _typed(model, field, found[field]) for field in found}
+    return {field: _typed(model, field, value, option="--env") for field, value in found.items()}
 
 
 def _missing(model: type[Credentials], fields: Mapping[str, Any]) -> list[str]:
@@ -190,19 +191,19 @@ def _split(pair: str, *, option: str) -> tuple[str, str]:
     return field, value
 
 
-def _known(model: type[Credentials], field: str, *, option: str) -> str:
-    if field in model.model_fields:
-        return field
-    names = list(model.model_fields)
-    raise SettingError(
-        f"there is no field {field!r}",
-        where=option,
-        expected=f"one of {', '.join(names)}",
-        nearest=nearest(field, names),
-    )
+def _typed(model: type[Credentials], field: str, text: str, *, option: str) -> Any:
+    """The text as the number that the field wants; as it is where it wants text, or where it is no number.
 
-
-def _typed(model: type[Credentials], field: str, text: str) -> Any:
-    """The text as the number that the field wants; as it is where it wants text, or where it is no number."""
+    Raises:
+        SettingError: No such field.
+    """
+    if field not in model.model_fields:
+        names = list(model.model_fields)
+        raise SettingError(
+            f"there is no field {field!r}",
+            where=option,
+            expected=f"one of {', '.join(names)}",
+            nearest=nearest(field, names),
+        )
     wanted = model.model_fields[field].annotation
     return int(text) if wanted is int and text.isdecimal() else text

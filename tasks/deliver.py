@@ -1,6 +1,5 @@
 """The mapped step: one slice of run items, claimed, rendered, sent, judged, recorded."""
 
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -41,7 +40,7 @@ def deliver(part: Slice, run_uid: str, retries: int) -> SliceResult:
     return result
 
 
-def deliver_with(policy: RetryPolicy) -> Task[[Slice, str, int], Any]:
+def deliver_with(policy: RetryPolicy) -> Task[..., SliceResult]:
     """The task with Prefect's retries set to an action's back-off, as far as that stays within 5 s."""
     delays = [policy.delay_seconds(tries) for tries in range(1, policy.num_retries + 1)]
     near = [delay for delay in delays if delay <= LONG_WAIT_SECONDS]

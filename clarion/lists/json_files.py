@@ -25,6 +25,7 @@ LONGEST_ITEM = 16 * 1024 * 1024
 
 _CHUNK = 256 * 1024
 _BLANKS = re.compile(r"[ \t\r\n]*")
+_AFTER_ENTRY = frozenset(",] \t\r\n")
 _LONGEST_TOKEN = 16
 """Characters; an error this close to the end of what was read may be a token cut in two."""
 
@@ -213,7 +214,7 @@ class _Array:
         while True:
             try:
                 decoded = self._decoder.decode(self._text, self._position)
-                if decoded[1] < len(self._text) or self._ended:  # else a number may go on
+                if self._ended or not self._may_go_on(decoded[1]):
                     return decoded
             except json.JSONDecodeError as exc:
                 if self._ended or not self._may_be_cut(exc):
@@ -221,6 +222,10 @@ class _Array:
             except (ValueError, RecursionError) as exc:
                 self._fail(_told(exc))
             self._fill()
+
+    def _may_go_on(self, end: int) -> bool:
+        """Whether what stands after a value near the end of the text may belong to it: `6`, then `.5`."""
+        return self._text[end : end + 1] not in _AFTER_ENTRY and end >= len(self._text) - _LONGEST_TOKEN
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _LONGEST_TOKEN

@@ -16,7 +16,7 @@ import fsspec
 import pyarrow as pa
 from fsspec.core import url_to_fs
 
-from clarion.errors import ListError, nearest
+from clarion.errors import ListError, RowError, nearest
 from clarion.lists.encodings import MARK_UNDECODABLE, choose_encoding
 from clarion.lists.report import BadRow, ReadReport
 from clarion.models.lists import FORMAT_BY_EXTENSION, FileList, ListFormat, extensions
@@ -85,10 +85,10 @@ class ListFile:
         """Counts a row that cannot be read, or stops at it, as the list says.
 
         Raises:
-            ListError: `on_bad_row` is error.
+            RowError: `on_bad_row` is error.
         """
         if self.source.on_bad_row == "error":
-            raise ListError(reason, where=self.at(line), expected=expected)
+            raise RowError(reason, where=self.at(line), expected=expected)
         told = f"{reason}, expected {expected}" if expected else reason
         self.report.skip(BadRow(file=self.name, line=line, reason=told))
 

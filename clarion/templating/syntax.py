@@ -89,8 +89,9 @@ def check(tree: nodes.Template, *, scopes: Collection[str]) -> None:
     for node in _walk(tree):
         _check_node(node, scopes)
     unknown = find_undeclared_variables(tree) - {*scopes, "range"}
+    stored = {store.name for store in _stores(tree, everywhere=True)}
     for node in _out_of_reach(tree, unknown):
-        _refuse_name(node, scopes, is_set=any(n.name == node.name for n in _stores(tree, everywhere=True)))
+        _refuse_name(node, scopes, is_set=node.name in stored)
 
 
 def references(tree: nodes.Template, *, scopes: Collection[str]) -> frozenset[tuple[str, str]]:
@@ -118,8 +119,8 @@ def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
 def _out_of_reach(node: nodes.Node, unknown: Collection[str]) -> Iterator[nodes.Name]:
     """The uses of unknown names that no `set` can reach.
 
-    What is set in one branch of an `if` is unknown to Jinja after it, but may be there when it is rendered; what
-    is set within a loop or a `with` never leaves it.
+    What is set in one branch of an `if` is unknown to Jinja after it, but may be there when it is rendered;
+    what is set within a loop or a `with` never leaves it.
     """
     if isinstance(node, nodes.Template | _CLOSED):
         unknown = set(unknown) - {store.name for store in _stores(node, everywhere=False)}
@@ -132,7 +133,7 @@ def _out_of_reach(node: nodes.Node, unknown: Collection[str]) -> Iterator[nodes.
 def _stores(node: nodes.Node, *, everywhere: bool) -> Iterator[nodes.Name]:
     """What is set under a node; not within the loops and `with`s under it, unless everywhere."""
     for child in node.iter_child_nodes():
-        if isinstance(child, nodes.Name) and child.ctx == "store":
+        if isinstance(child, nodes.Name) and child.ctx != "load":
             yield child
         if everywhere or not isinstance(child, _CLOSED):
             yield from _stores(child, everywhere=everywhere)

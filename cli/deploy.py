@@ -1,0 +1,69 @@
+"""`clarion deploy` and `clarion worker`: jobs that Prefect starts."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.console import AsJson, console, print_json
+from flows.deployments import WORK_POOL, deploy_job
+from flows.run_job import find_job, prepare
+
+DEPLOY_HELP = """
+Deploy a job to Prefect: one deployment named after the job, with its schedule and tags, one run at a time.
+Running it again updates the deployment and the saved job.
+
+Needs a Prefect server: `prefect server start`, and PREFECT_API_URL set to its address.
+
+Example: clarion deploy renewals.yaml --pause-schedule
+"""
+
+WORKER_HELP = """
+Run what is deployed on this machine, until Ctrl-C: scheduled runs, and those that are started in the UI.
+
+Example: clarion worker
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("deploy", help=DEPLOY_HELP)(deploy)
+    app.command("worker", help=WORKER_HELP)(worker)
+
+
+def deploy(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Job file, or name of a saved job.")],
+    *,
+    pause_schedule: Annotated[
+        bool, typer.Option("--pause-schedule", help="Deploy with the schedule switched off.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy a job."""
+    found = find_job(job)
+    prepare(found)
+    made = deploy_job(found, pause_schedule=pause_schedule)
+    if as_json:
+        print_json(made)
+        return
+    out = console()
+    out.print(f"Deployed {made['deployment']} (job saved as {made['block']}).")
+    if made["schedule"]:
+        out.print(f"Schedule: {made['schedule']}" + (", paused" if made["paused"] else ""))
+    out.print("`clarion worker` runs it on this machine; start it from the Prefect UI, or with")
+    out.print(f"  prefect deployment run '{made['deployment']}'")
+
+
+def worker(
+    *,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many runs at once.")] = None,
+) -> None:
+    """Serve deployments."""
+    from prefect.workers.process import ProcessWorker  # noqa: PLC0415  # slow to import
+
+    sys.stderr.write(f"Serving the work pool {WORK_POOL!r}; Ctrl-C ends it.\n")
+    try:
+        asyncio.run(ProcessWorker(work_pool_name=WORK_POOL, limit=limit).start())
+    except KeyboardInterrupt:
+        sys.stderr.write("Ended.\n")

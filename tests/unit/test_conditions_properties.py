@@ -1,0 +1,529 @@
+"""Random conditions over random frames, held to a plain interpreter that shares no code with the package."""
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clarion.conditions import Condition, parse
+
+NOW = dt.datetime(2026, 1, 15, 23, 30, tzinfo=dt.UTC)
+TODAY = dt.date(2026, 1, 15)
+JOB = {"plan": "gold", "n": 7, "none": None}
+
+# How these texts read as dates is written down here, so that the interpreter needs no parser of dates.
+ISO_DATES = {
+    "2026-01-31": dt.date(2026, 1, 31),
+    " 2026-01-31\u2003": dt.date(2026, 1, 31),
+    "2026-01-15T23:59:59.5Z": dt.date(2026, 1, 15),
+    "2024-02-29 09:00": dt.date(2024, 2, 29),
+    "2026-01-15T00:00:00+05:30": dt.date(2026, 1, 15),
+    "0001-01-01": dt.date(1, 1, 1),
+    "9999-12-31": dt.date(9999, 12, 31),
+    "2026-02-29": None,
+    "2026-01-31T24:00": None,
+    "2026-1-31": None,
+    "20260131": None,
+    "2026-01-31x": None,
+    "0000-01-01": None,
+}
+LOCAL_DATES = {
+    "31/12/2025": dt.date(2025, 12, 31),
+    " 1/2/2026 ": dt.date(2026, 2, 1),
+    "31/2/2026": None,
+    "1/2/26": None,
+}
+NUMBERS = [
+    *("30", " 30 ", "3.5", "-2", "1e3", "+5", ".5", "5.", "007", "-0", "0.1", "1e400", "1E-400", "-.5e-3"),
+    *("9007199254740993", "9007199254740992", "9007199254740992.0", "-9007199254740993", "1e16"),
+    *("10000000000000001", "\u00a07\t", "nan", "inf", "-Infinity", "NaN(1)", "1_000", "0x10", "1,000", "+-5"),
+    *("- 2", "1e", "e5", ".", "٣", "1 0", "1d5", "1" * 309, "0" * 400 + "1", " " * 500 + "5"),
+    *("17976931348623157" + "0" * 292, "17976931348623158" + "0" * 292, "17976931348623159" + "0" * 292),
+]
+WORDS = [
+    "",
+    "gold",
+    "Gold",
+    " gold ",
+    "true",
+    "YES",
+    "No",
+    "0",
+    "1",
+    "off",
+    "ß",
+    "İ",
+    "ΑΣ",
+    "é",
+    "e\u0301",
+    "a\nb",
+    "😀",
+]
+PATTERNS = ["[a-z]+", "0[0-9]*", ".*o.*", "(G|g)?old", "[^0]*", "(?i)GOLD"]
+
+texts = st.one_of(
+    st.sampled_from([*WORDS, *NUMBERS, *ISO_DATES, *LOCAL_DATES]),
+    st.text("aA zßİ\N{LATIN SMALL LETTER DOTLESS I}Σς019.-+eE_\u00a0\u2003\x1cé😀\n", max_size=5),
+)
+whole = st.one_of(
+    st.integers(-5, 40), st.sampled_from([2**53, 2**53 + 1, 2**53 + 2, -(2**53) - 1, 2**63, 10**25, 10**400])
+)
+fractions = st.one_of(
+    st.floats(width=64), st.sampled_from([0.0, -0.0, 0.5, 2.5, 30.0, 2.0**53, 1e16, 1e22, 1e300, 1e-7])
+)
+missing = st.sampled_from([None, float("nan"), pd.NA, pd.NaT])
+days = st.sampled_from([TODAY, dt.date(2026, 1, 31), dt.date(2025, 12, 31), dt.date(1, 1, 1)])
+moments = days.map(lambda day: dt.datetime(day.year, day.month, day.day, 9, 30))  # noqa: DTZ001  as files have them
+scalars = st.one_of(texts, whole, fractions, st.booleans(), missing, days, moments)
+nested = st.one_of(
+    st.lists(scalars, max_size=3),
+    st.dictionaries(st.sampled_from(["a", "b"]), st.one_of(scalars, st.lists(scalars))),
+)
+
+
+COLUMNS = [
+    (st.one_of(scalars, nested), object),
+    (st.one_of(scalars, nested), object),
+    (st.one_of(texts, missing), object),
+    (st.one_of(texts, st.none()), "str"),
+    (st.one_of(texts, st.none()), "str"),
+    (st.one_of(texts, st.none()), pd.StringDtype("python", na_value=np.nan)),
+    (st.one_of(texts, st.none()), "string"),
+    (st.one_of(texts, st.none()), "category"),
+    (whole.filter(lambda value: abs(value) < 2**63), "int64"),
+    (st.integers(-9, 40) | st.none(), "Int64"),
+    (fractions | st.none(), "float64"),
+    (st.booleans(), "bool"),
+    (st.booleans() | st.none(), "boolean"),
+    (moments | st.none(), "datetime64[us]"),
+]
+NAMES = ["plan", "n", "a b", "end", "ünï"]
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pd.DataFrame:
+    """Frames of a few rows whose columns have the dtypes that files and databases bring."""
+    length = draw(st.integers(1, 8))
+    series = {}
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=2)):
+        values, dtype = draw(st.sampled_from(COLUMNS))
+        series[name] = pd.Series(draw(st.lists(values, min_size=length, max_size=length)), dtype=dtype)
+    return pd.DataFrame(series).set_axis(range(10, 10 + length), axis="index")
+
+
+# Expressions, generated from the grammar as trees of tuples: an operator's name, then its operands.
+
+ATTRIBUTES = st.one_of(
+    st.sampled_from(NAMES).map(lambda name: ("attribute", "item", (name,))),
+    st.sampled_from(NAMES).map(lambda name: ("attribute", "item", (name,))),
+    st.tuples(
+        st.sampled_from(NAMES), st.sampled_from(["a", "b", 0, 1, -1]), st.sampled_from([(), (0,), ("a",)])
+    ).map(lambda parts: ("attribute", "item", (parts[0], parts[1], *parts[2]))),
+    st.sampled_from(list(JOB)).map(lambda name: ("attribute", "job", (name,))),
+)
+SIGNS = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
+number_literals = (
+    st.one_of(whole, fractions).filter(lambda value: abs(value) < 1e308).map(lambda n: ("literal", n))
+)
+text_literals = texts.map(lambda text: ("literal", text))
+date_literals = st.sampled_from([key for key, day in ISO_DATES.items() if day]).map(
+    lambda text: ("date", ("literal", text))
+)
+
+anything = st.deferred(
+    lambda: st.one_of(ATTRIBUTES, ATTRIBUTES, st.tuples(st.just("coalesce"), ATTRIBUTES, ATTRIBUTES))
+)
+text_like = st.deferred(lambda: st.one_of(anything, text_values))
+text_values = st.deferred(
+    lambda: st.one_of(
+        text_literals,
+        st.tuples(st.sampled_from(["lower", "upper", "strip"]), text_like),
+        st.tuples(st.just("text"), st.one_of(anything, number_values, date_values, truths)),
+        st.tuples(st.just("coalesce"), text_values, text_literals),
+    )
+)
+number_like = st.deferred(lambda: st.one_of(anything, number_values))
+number_values = st.deferred(
+    lambda: st.one_of(
+        number_literals,
+        st.tuples(st.just("calculate"), st.sampled_from("+-*/%"), number_like, number_like),
+        st.tuples(st.sampled_from(["number", "length"]), anything),
+        st.tuples(st.just("number"), st.tuples(st.sampled_from(["lower", "strip"]), anything)),
+        st.tuples(st.sampled_from(["abs", "round", "negative"]), number_like),
+        st.tuples(st.sampled_from(["min", "max"]), number_like, number_like),
+        st.tuples(st.sampled_from(["days_until", "days_since"]), st.one_of(anything, date_values)),
+        st.tuples(st.just("length"), st.tuples(st.just("split"), anything, st.sampled_from([",", "o"]))),
+    )
+)
+date_values = st.deferred(
+    lambda: st.one_of(
+        date_literals,
+        st.just(("today",)),
+        st.tuples(st.just("date"), anything),
+        st.tuples(st.just("local_date"), anything),
+    )
+)
+truth_like = st.deferred(lambda: st.one_of(ATTRIBUTES, truths, truths))
+
+
+def comparisons(kind: str, known: Any, like: Any) -> Any:
+    """Comparisons with an operand of a known kind on either side."""
+    return st.one_of(
+        st.tuples(st.just("compare"), st.just(kind), SIGNS, known, like),
+        st.tuples(st.just("compare"), st.just(kind), SIGNS, like, known),
+    )
+
+
+def members(kind: str, like: Any, literals: Any) -> Any:
+    """Membership in a list of literals of one kind."""
+    listed = st.lists(literals, min_size=1, max_size=4).map(tuple)
+    return st.tuples(st.just("member"), st.just(kind), like, listed, st.booleans())
+
+
+containers = st.one_of(ATTRIBUTES, st.tuples(st.just("lower"), text_like))
+truths = st.deferred(
+    lambda: st.one_of(
+        comparisons("text", text_values, text_like),
+        comparisons("number", number_values, number_like),
+        comparisons("date", date_values, st.one_of(anything, date_values)),
+        st.tuples(st.just("compare"), st.just("any"), SIGNS, anything, anything),
+        st.tuples(st.just("compare"), st.just("truth"), st.sampled_from(["==", "!="]), truth_like, truths),
+        st.tuples(st.just("chain"), SIGNS, SIGNS, number_values, anything, number_values),
+        members("text", text_like, text_literals),
+        members("number", number_like, number_literals),
+        members("date", anything, date_literals),
+        st.tuples(st.just("contain"), st.just("text"), text_values, containers, st.booleans()),
+        st.tuples(st.just("contain"), st.just("number"), number_values, ATTRIBUTES, st.booleans()),
+        st.tuples(st.just("contain"), st.just("any"), ATTRIBUTES, ATTRIBUTES, st.booleans()),
+        st.tuples(st.just("contains"), ATTRIBUTES, text_like),
+        st.tuples(st.sampled_from(["startswith", "endswith"]), text_like, text_like),
+        st.tuples(st.just("matches"), text_like, st.sampled_from(PATTERNS)),
+        st.tuples(st.sampled_from(["isnull", "notnull"]), st.one_of(anything, number_values, date_values)),
+        st.tuples(st.sampled_from(["and", "or"]), truth_like, truth_like),
+        st.tuples(st.just("not"), truth_like),
+        st.booleans().map(lambda value: ("literal", value)),
+    )
+)
+
+
+def step(part: str | int) -> str:
+    """How a name or a position inside an attribute is written."""
+    return f".{part}" if isinstance(part, str) and part.isidentifier() else f"[{quoted(part)}]"
+
+
+def quoted(value: Any) -> str:
+    """A literal of the language: its escapes are few, and characters stand for themselves."""
+    if not isinstance(value, str):
+        return repr(value)
+    for raw, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
+        value = value.replace(raw, escape)
+    return f'"{value}"'
+
+
+def render(tree: Any) -> str:  # noqa: C901, PLR0911, PLR0912  a case for each construct
+    """The condition's source."""
+    match tree:
+        case ("literal", value):
+            return quoted(value)
+        case ("attribute", scope, (name, *path)):
+            first = step(name) if name.isascii() else f"[{quoted(name)}]"
+            return scope + first + "".join(step(part) for part in path)
+        case ("compare", _, sign, left, right):
+            return f"({render(left)} {sign} {render(right)})"
+        case ("chain", sign, other, *sides):
+            return "({0} {3} {1} {4} {2})".format(*map(render, sides), sign, other)
+        case ("member", _, value, listed, negated):
+            return f"({render(value)} {'not in' if negated else 'in'} [{', '.join(map(render, listed))}])"
+        case ("contain", _, value, container, negated):
+            return f"({render(value)} {'not in' if negated else 'in'} {render(container)})"
+        case ("calculate", sign, left, right):
+            return f"({render(left)} {sign} {render(right)})"
+        case ("and" | "or" as word, left, right):
+            return f"({render(left)} {word} {render(right)})"
+        case ("not", operand):
+            return f"(not {render(operand)})"
+        case ("negative", operand):
+            return f"(-{render(operand)})"
+        case ("local_date", operand):
+            return f'date({render(operand)}, "%d/%m/%Y")'
+        case ("split" | "matches" as name, operand, written):
+            return f'{name}({render(operand)}, r"{written}")'
+        case (name, *operands):
+            return f"{name}({', '.join(map(render, operands))})"
+    raise AssertionError(tree)
+
+
+# The interpreter: one row, no types but Python's, None for missing.
+
+
+def value_of(value: Any) -> Any:
+    """The value, or None for whatever counts as missing."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    if isinstance(value, int) and abs(value) > int(1.7976931348623157e308):
+        return None
+    return value
+
+
+def as_text(value: Any) -> str | None:
+    """How a value reads as text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value == int(value):
+        return (
+            format(Decimal(int(value)), "f").replace("-0", "0")
+            if value == 0
+            else format(Decimal(int(value)), "f")
+        )
+    if isinstance(value, str | int | float):
+        return str(value)
+    return value.isoformat() if isinstance(value, dt.date) else None
+
+
+def as_number(value: Any) -> Any:
+    """How a value reads as a number; Decimal says which texts are numbers."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if not isinstance(value, str):
+        return value
+    while value and value[0].isspace():
+        value = value[1:]
+    while value and value[-1].isspace():
+        value = value[:-1]
+    if len(value) > 400 or not set(value) <= set("0123456789+-.eE"):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return value_of(float(number) if set(value) & set(".eE") else int(number))
+
+
+def as_truth(value: Any) -> bool | None:
+    """How a value reads as true or false."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return {0: False, 1: True}.get(value)
+    word = value.strip().lower() if isinstance(value, str) else ""
+    yes, no = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
+    return True if word in yes else False if word in no else None
+
+
+def as_date(value: Any) -> dt.date | None:
+    """How a value reads as a date; texts are looked up, not parsed."""
+    if isinstance(value, dt.datetime):
+        return dt.date(value.year, value.month, value.day)
+    return ISO_DATES.get(value) if isinstance(value, str) else value if isinstance(value, dt.date) else None
+
+
+AS = {"text": as_text, "number": as_number, "truth": as_truth, "date": as_date}
+
+
+def related(sign: str, left: Any, right: Any) -> bool:
+    """A comparison of two values of one kind; numbers are compared as fractions, exactly."""
+    if left is None or right is None:
+        return False
+    if isinstance(left, int | float) and not isinstance(left, bool):
+        left, right = Fraction(left), Fraction(right)
+    equal, less = left == right, sign not in {"==", "!="} and left < right
+    return {
+        "==": equal,
+        "!=": not equal,
+        "<": less,
+        "<=": less or equal,
+        ">": not less and not equal,
+        ">=": not less,
+    }[sign]
+
+
+def compared(kind: str, sign: str, left: Any, right: Any) -> bool:
+    """A comparison of two values that are read as a kind first."""
+    if kind == "any":
+        kind = "text" if as_number(left) is None or as_number(right) is None else "number"
+    return related(sign, AS[kind](left), AS[kind](right))
+
+
+def contained(kind: str, value: Any, container: Any, *, negated: bool) -> bool:
+    """Membership in a list from the data, or in a text."""
+    if kind != "any":
+        value = AS[kind](value)
+    if as_text(value) is None or container is None:
+        return False
+    if isinstance(container, list):
+        found = any(compared(kind, "==", value, value_of(element)) for element in container)
+    elif kind == "number" or as_text(container) is None:
+        return False
+    else:
+        found = (as_text(value) or "") in (as_text(container) or "")
+    return found != negated
+
+
+def calculated(sign: str, left: Any, right: Any) -> float | None:
+    """Arithmetic of doubles."""
+    if left is None or right is None or (sign in "/%" and right == 0):
+        return None
+    left, right = float(left), float(right)
+    doubles: dict[str, Callable[[], float]] = {
+        "+": lambda: left + right,
+        "-": lambda: left - right,
+        "*": lambda: left * right,
+        "/": lambda: left / right,
+        "%": lambda: left % right,
+    }
+    result = doubles[sign]()
+    return result if isfinite(result) else None
+
+
+def local_date(value: Any) -> dt.date | None:
+    """How a text reads as a date of the format %d/%m/%Y."""
+    return LOCAL_DATES.get(value) if isinstance(value, str) else None
+
+
+def looked_up(scopes: Any, scope: str, path: Any) -> Any:
+    """What lies at a path in the scopes."""
+    value = scopes[scope]
+    for part in path:
+        if isinstance(part, str):
+            value = value.get(part) if isinstance(value, dict) else None
+        else:
+            value = value[part] if isinstance(value, list) and -len(value) <= part < len(value) else None
+    return value_of(value)
+
+
+def interpret(tree: Any, scopes: Any) -> Any:  # noqa: C901, PLR0911, PLR0912  a case for each construct
+    """What an expression yields for one row."""
+
+    def run(operand: Any, kind: str | None = None) -> Any:
+        value = interpret(operand, scopes)
+        return value if kind is None else AS[kind](value)
+
+    match tree:
+        case ("literal", value):
+            return value
+        case ("attribute", scope, path):
+            return looked_up(scopes, scope, path)
+        case ("compare", kind, sign, left, right):
+            return compared(kind, sign, run(left), run(right))
+        case ("chain", sign, other, left, middle, right):
+            return compared("number", sign, run(left), run(middle)) and compared(
+                "number", other, run(middle), run(right)
+            )
+        case ("member", kind, value, listed, negated):
+            value = run(value, kind)
+            found = any(related("==", value, AS[kind](run(literal))) for literal in listed)
+            return value is not None and found != negated
+        case ("contain", kind, value, container, negated):
+            return contained(kind, run(value), run(container), negated=negated)
+        case ("contains", container, part):
+            return contained("text", run(part), run(container), negated=False)
+        case ("calculate", sign, left, right):
+            return calculated(sign, run(left, "number"), run(right, "number"))
+        case ("and", left, right):
+            return run(left, "truth") is True and run(right, "truth") is True
+        case ("or", left, right):
+            return run(left, "truth") is True or run(right, "truth") is True
+        case ("not", operand):
+            return run(operand, "truth") is not True
+        case ("isnull", operand):
+            return run(operand) is None
+        case ("notnull", operand):
+            return run(operand) is not None
+        case ("coalesce", first, second):
+            return run(second) if run(first) is None else run(first)
+        case ("today",):
+            return TODAY
+        case ("date" | "text" | "number" as kind, operand):
+            return run(operand, kind)
+        case ("local_date", operand):
+            return local_date(run(operand))
+        case ("days_until" | "days_since" as name, operand):
+            day = run(operand, "date")
+            return None if day is None else (day - TODAY).days * (1 if name == "days_until" else -1)
+        case ("length", operand):
+            value = run(operand)
+            counted = value if isinstance(value, list | dict) else as_text(value)
+            return None if counted is None else len(counted)
+        case ("split", operand, separator):
+            text = run(operand, "text")
+            return None if text is None else text.split(separator)
+        case ("lower" | "upper" | "strip" as name, operand):
+            text = run(operand, "text")
+            return (
+                None
+                if text is None
+                else {"lower": str.lower, "upper": str.upper, "strip": str.strip}[name](text)
+            )
+        case ("startswith" | "endswith" as name, operand, part):
+            text, part = run(operand, "text"), run(part, "text")
+            if text is None or part is None:
+                return False
+            return (
+                text[: len(part)] == part
+                if name == "startswith"
+                else text[len(text) - len(part) :] == part and len(part) <= len(text)
+            )
+        case ("matches", operand, pattern):
+            text = run(operand, "text")
+            return text is not None and re.fullmatch(pattern, text) is not None
+        case ("negative", ("literal", value)):
+            return -value
+        case ("negative", operand):
+            return calculated("-", 0, run(operand, "number"))
+        case ("abs" | "round" as name, operand):
+            value = run(operand, "number")
+            return None if value is None else abs(value) if name == "abs" else round(value)
+        case ("min" | "max" as name, *operands):
+            values = [run(operand, "number") for operand in operands]
+            return None if None in values else sorted(values)[0 if name == "min" else -1]
+    raise AssertionError(tree)
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as mappings of Python values."""
+    columns = {name: frame[name].astype(object).tolist() for name in frame.columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def matches(condition: Condition, frame: pd.DataFrame) -> list[bool]:
+    """The verdicts over a frame."""
+    return condition.matches({"item": frame, "job": JOB}, now=NOW).tolist()
+
+
+@settings(max_examples=500, deadline=None)
+@given(tree=truth_like, frame=frames())
+def test_conditions_mean_what_a_plain_interpreter_says(tree: Any, frame: pd.DataFrame):
+    """Over a frame and row by row, a condition says what the interpreter says."""
+    condition = parse(render(tree), scopes=["item", "job"])
+    rows = [{"item": row, "job": JOB} for row in rows_of(frame)]
+    expected = [as_truth(interpret(tree, row)) is True for row in rows]
+
+    assert [condition.holds(row, now=NOW) for row in rows] == expected
+    assert matches(condition, frame) == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(tree=truths, frame=frames(), data=st.data())
+def test_conditions_judge_each_row_by_itself(tree: Any, frame: pd.DataFrame, data: st.DataObject):
+    """Neither the chunks of a frame, nor the order of its rows, nor its dtypes change a verdict."""
+    condition = parse(render(tree), scopes=["item", "job"])
+    verdicts = matches(condition, frame)
+    cut = data.draw(st.integers(0, len(frame)))
+    order = data.draw(st.permutations(range(len(frame))))
+
+    assert matches(condition, frame.iloc[:cut]) + matches(condition, frame.iloc[cut:]) == verdicts
+    assert matches(condition, frame.iloc[order]) == [verdicts[row] for row in order]
+    assert matches(condition, frame.astype(object)) == verdicts
+    assert [matches(condition, pd.DataFrame([row])) for row in rows_of(frame)] == [
+        [verdict] for verdict in verdicts
+    ]

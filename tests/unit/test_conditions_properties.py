@@ -73,102 +73,115 @@ texts = st.one_of(
     st.sampled_from([*WORDS, *FLAGS, *NUMBERS, *ISO_DATES, *LOCAL_DATES]),
     st.text("aA zßİ\N{LATIN SMALL LETTER DOTLESS I}Σς019.-+eE_\u00a0\u2003\x1cé😀\n", max_size=5),
 )
-small = st.integers(-3, 9)
-long = st.sampled_from([2**53 - 1, 2**53, 2**53 + 1, 2**53 + 2, -(2**53) - 1, 2**62 + 1])
-whole = st.one_of(small, long, st.sampled_from([30, 10**25, 10**25 + 1, 10**400]))
-fractions = st.one_of(
-    st.sampled_from([0.0, -0.0, 0.5, 1.0, 2.5, 3.5, -2.5, 30.0, 2.0**53, 1e16, 1e22, 1e300, 1e-7]),
-    st.floats(width=64),
-)
-missing = st.sampled_from([None, float("nan"), pd.NA, pd.NaT])
-days = st.sampled_from([TODAY, dt.date(2026, 1, 31), dt.date(2025, 12, 31), dt.date(1, 1, 1)])
-moments = days.map(lambda day: dt.datetime(day.year, day.month, day.day, 9, 30))  # noqa: DTZ001  as in files
-scalars = st.one_of(texts, whole, fractions, st.booleans(), missing, days, moments)
-nested = st.one_of(
-    st.lists(scalars, max_size=3),
-    st.lists(st.one_of(small, st.sampled_from(WORDS)), max_size=3),
-    st.dictionaries(st.sampled_from(["a", "b"]), st.one_of(scalars, st.lists(scalars))),
-)
+SMALL = [-15, -3, -1, 0, 1, 2, 3, 5, 7, 16, 30]
+LONG = [2**53 - 1, 2**53, 2**53 + 1, 2**53 + 2, -(2**53) - 1, 2**62 + 1]
+FRACTIONS = [0.0, -0.0, 0.5, 1.0, 1.5, 2.5, 3.5, -2.5, 30.0, 2.0**53, 1e16, 1e22, 1e300, 1e-7]
+MISSING = [None, float("nan"), pd.NA, pd.NaT]
+DAYS = [TODAY, dt.date(2026, 1, 31), dt.date(2025, 12, 31), dt.date(1, 1, 1)]
+MOMENTS = [dt.datetime(day.year, day.month, day.day, 9, 30) for day in DAYS]  # noqa: DTZ001  as in files
+HUGE = [10**25, 10**25 + 1, 10**400, float("inf"), float("nan")]
+NESTED = [
+    [],
+    ["gold"],
+    ["old", 5, None],
+    [7, "007", 2.5],
+    [["o"]],
+    [{"a": "7"}],
+    {"a": 7},
+    {"a": ["gold"], "b": 0.5},
+]
+ANYTHING = [
+    *WORDS,
+    *NUMBERS,
+    *FLAGS,
+    *SMALL,
+    *LONG,
+    *FRACTIONS,
+    *HUGE,
+    True,
+    False,
+    *MISSING,
+    *DAYS,
+    *MOMENTS,
+]
 
 # What each column of the frames holds: values, then the dtypes that such values come with.
 TEXT_DTYPES = ["str", "str", pd.StringDtype("python", na_value=np.nan), "string", "category", object]
 TEXT_COLUMNS = {
-    "word": st.sampled_from(WORDS),
-    "number": st.one_of(st.sampled_from(NUMBERS), small.map(str), fractions.map(repr)),
-    "id": long.map(str),
-    "day": st.sampled_from(list(ISO_DATES)),
-    "local": st.sampled_from(list(LOCAL_DATES)),
-    "flag": st.sampled_from(FLAGS),
-    "a b": texts,
+    "word": WORDS,
+    "number": [*NUMBERS, *map(str, SMALL), *map(repr, FRACTIONS)],
+    "id": [str(value) for value in LONG],
+    "day": list(ISO_DATES),
+    "local": list(LOCAL_DATES),
+    "flag": FLAGS,
+    "a b": [*WORDS, *NUMBERS, *FLAGS, *ISO_DATES, *LOCAL_DATES],
 }
-TYPED_COLUMNS: dict[str, list[tuple[st.SearchStrategy[Any], Any]]] = {
-    "word": [(st.sampled_from(WORDS) | scalars, object)],
+TYPED_COLUMNS: dict[str, list[tuple[list[Any], Any]]] = {
+    "word": [([*WORDS, *ANYTHING], object)],
     "number": [
-        (small, "int64"),
-        (small | st.none(), "Int64"),
-        (fractions | st.none(), "float64"),
-        (whole | fractions, object),
+        (SMALL, "int64"),
+        ([*SMALL, None], "Int64"),
+        ([*FRACTIONS, None], "float64"),
+        ([*SMALL, *FRACTIONS, *LONG, *HUGE], object),
     ],
-    "id": [(long, "int64"), (long.filter(lambda value: value > 0), "uint64"), (long | long.map(str), object)],
-    "day": [
-        (moments | st.none(), "datetime64[us]"),
-        (days | moments | st.sampled_from(list(ISO_DATES)), object),
-    ],
-    "local": [(st.sampled_from(list(LOCAL_DATES)) | scalars, object)],
-    "flag": [
-        (st.booleans(), "bool"),
-        (st.booleans() | st.none(), "boolean"),
-        (st.sampled_from([0, 1, 2]), "int64"),
-    ],
-    "a b": [(scalars, object)],
-    "nested": [(nested | scalars, object)],
+    "id": [(LONG, "int64"), ([abs(value) for value in LONG], "uint64"), ([*LONG, *map(str, LONG)], object)],
+    "day": [([*MOMENTS, None], "datetime64[us]"), ([*DAYS, *MOMENTS, *ISO_DATES, None], object)],
+    "local": [([*LOCAL_DATES, *ANYTHING], object)],
+    "flag": [([True, False], "bool"), ([True, False, None], "boolean"), ([0, 1, 2], "int64")],
+    "a b": [(ANYTHING, object)],
+    "nested": [([*NESTED, *NESTED, *ANYTHING], object), (NESTED, object)],
 }
 COLUMNS = {
-    name: st.sampled_from(
-        [(TEXT_COLUMNS[name] | st.none(), dtype) for dtype in TEXT_DTYPES if name in TEXT_COLUMNS]
-        + TYPED_COLUMNS[name] * (2 if name in TEXT_COLUMNS else 1)
-    )
-    for name in TYPED_COLUMNS
+    name: [([*TEXT_COLUMNS[name], None], dtype) for dtype in TEXT_DTYPES if name in TEXT_COLUMNS] + typed * 2
+    for name, typed in TYPED_COLUMNS.items()
 }
 
 
 @st.composite
 def frames(draw: st.DrawFn, names: set[str]) -> pd.DataFrame:
-    """Frames of a few rows with most of these columns, of the dtypes that files and databases bring."""
-    length = draw(st.integers(1, 6))
+    """Frames with most of these columns, of the dtypes that files and databases bring."""
+    length = draw(st.integers(1, 30))
     series = {"other": pd.Series([0] * length)}
     for name in sorted(names):
-        values, dtype = draw(COLUMNS[name])
+        values, dtype = draw(st.sampled_from(COLUMNS[name]))
+        if name == "a b" and dtype != "category":
+            values = [*values, *draw(st.lists(texts, max_size=3))]
+        shuffled = draw(st.randoms(use_true_random=False)).choices(values, k=length)
         if draw(st.integers(0, 19)):
-            series[name] = pd.Series(draw(st.lists(values, min_size=length, max_size=length)), dtype=dtype)
+            series[name] = pd.Series(shuffled, dtype=dtype)
     return pd.DataFrame(series).set_axis(range(10, 10 + length), axis="index")
 
 
 # Expressions, generated from the grammar as trees of tuples: an operator's name, then its operands.
 
 
+def evenly(*strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """One of the strategies, each as likely as the others however many it is made of itself."""
+    return st.integers(0, len(strategies) - 1).flatmap(lambda position: strategies[position])
+
+
 def attributes(*names: str) -> st.SearchStrategy[Any]:
     """One of these columns most of the time; else any, something inside one, or the job's."""
     named = st.sampled_from(names).map(lambda name: ("attribute", "item", (name,)))
     inside = st.tuples(st.sampled_from(["a", "b", 0, 1, -1]), st.sampled_from([(), (0,), ("a",)]))
-    other = st.one_of(
+    other = evenly(
         st.sampled_from(list(COLUMNS)).map(lambda name: ("attribute", "item", (name,))),
         inside.map(lambda path: ("attribute", "item", ("nested", path[0], *path[1]))),
         st.sampled_from(list(JOB)).map(lambda name: ("attribute", "job", (name,))),
     )
-    return st.one_of(named, named, named, other)
+    return evenly(named, named, named, named, named, named, other)
 
 
 SIGNS = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-number_literals = st.one_of(small, whole, fractions).filter(lambda value: abs(value) < 1e308)
+number_literals = evenly(st.sampled_from([*SMALL, *LONG, *FRACTIONS, 10**25]), st.floats(-1e300, 1e300))
 number_literals = number_literals.map(lambda value: ("literal", value))
-text_literals = st.one_of(st.sampled_from(WORDS), texts).map(lambda text: ("literal", text))
+text_literals = evenly(st.sampled_from(WORDS), texts).map(lambda text: ("literal", text))
 date_literals = st.sampled_from([("date", ("literal", text)) for text, day in ISO_DATES.items() if day])
 
 
 def coalesced(attribute: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """An attribute, sometimes with another to stand in for it."""
-    return st.one_of(attribute, attribute, st.tuples(st.just("coalesce"), attribute, attribute))
+    return evenly(attribute, attribute, st.tuples(st.just("coalesce"), attribute, attribute))
 
 
 words = coalesced(attributes("word", "word", "a b"))
@@ -176,7 +189,7 @@ numbers = coalesced(attributes("number", "number", "id"))
 dates = coalesced(attributes("day"))
 flags = attributes("flag")
 lists = attributes("nested", "nested", "word")
-anything = st.one_of(words, numbers, dates, flags)
+anything = evenly(words, numbers, dates, flags)
 
 
 def names_in(tree: Any) -> set[str]:
@@ -188,18 +201,18 @@ def names_in(tree: Any) -> set[str]:
     return set().union(*map(names_in, tree))
 
 
-text_like = st.deferred(lambda: st.one_of(words, anything, text_values))
+text_like = st.deferred(lambda: evenly(words, anything, text_values))
 text_values = st.deferred(
-    lambda: st.one_of(
+    lambda: evenly(
         text_literals,
         st.tuples(st.sampled_from(["lower", "upper", "strip"]), text_like),
-        st.tuples(st.just("text"), st.one_of(anything, number_values, date_values, truths)),
+        st.tuples(st.just("text"), evenly(anything, number_values, date_values, truths)),
         st.tuples(st.just("coalesce"), text_values, text_literals),
     )
 )
-number_like = st.deferred(lambda: st.one_of(numbers, numbers, anything, number_values))
+number_like = st.deferred(lambda: evenly(numbers, numbers, anything, number_values))
 number_values = st.deferred(
-    lambda: st.one_of(
+    lambda: evenly(
         number_literals,
         st.tuples(st.just("calculate"), st.sampled_from("+-*/%"), number_like, number_like),
         st.tuples(st.sampled_from(["number", "length"]), anything),
@@ -211,20 +224,20 @@ number_values = st.deferred(
     )
 )
 date_values = st.deferred(
-    lambda: st.one_of(
+    lambda: evenly(
         date_literals,
         st.just(("today",)),
         st.tuples(st.just("date"), dates),
         st.tuples(st.just("local_date"), attributes("local")),
     )
 )
-date_like = st.deferred(lambda: st.one_of(dates, date_values))
-truth_like = st.deferred(lambda: st.one_of(flags, truths, truths))
+date_like = st.deferred(lambda: evenly(dates, date_values))
+truth_like = st.deferred(lambda: evenly(flags, truths, truths))
 
 
 def comparisons(kind: str, known: Any, like: Any) -> Any:
     """Comparisons with an operand of a known kind on either side."""
-    return st.one_of(
+    return evenly(
         st.tuples(st.just("compare"), st.just(kind), SIGNS, known, like),
         st.tuples(st.just("compare"), st.just(kind), SIGNS, like, known),
     )
@@ -236,9 +249,9 @@ def members(kind: str, like: Any, literals: Any) -> Any:
     return st.tuples(st.just("member"), st.just(kind), like, listed, st.booleans())
 
 
-containers = st.one_of(lists, st.tuples(st.just("lower"), text_like))
+containers = evenly(lists, st.tuples(st.just("lower"), text_like))
 truths = st.deferred(
-    lambda: st.one_of(
+    lambda: evenly(
         comparisons("text", text_values, text_like),
         comparisons("number", number_values, number_like),
         comparisons("date", date_values, date_like),
@@ -254,7 +267,7 @@ truths = st.deferred(
         st.tuples(st.just("contains"), lists, text_like),
         st.tuples(st.sampled_from(["startswith", "endswith"]), text_like, text_like),
         st.tuples(st.just("matches"), text_like, st.sampled_from(PATTERNS)),
-        st.tuples(st.sampled_from(["isnull", "notnull"]), st.one_of(anything, number_values, date_values)),
+        st.tuples(st.sampled_from(["isnull", "notnull"]), evenly(anything, number_values, date_values)),
         st.tuples(st.sampled_from(["and", "or"]), truth_like, truth_like),
         st.tuples(st.just("not"), truth_like),
         st.booleans().map(lambda value: ("literal", value)),
@@ -550,7 +563,7 @@ def matches(condition: Condition, frame: pd.DataFrame) -> list[bool]:
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Any, pd.DataFrame]:
     """A condition's tree, and a frame for it."""
-    tree = draw(truth_like)
+    tree = draw(truths)
     return tree, draw(frames(names_in(tree)))
 
 

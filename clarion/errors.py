@@ -60,8 +60,8 @@ class InputError(ClarionError):
 
     def at(self, where: str) -> "InputError":
         """The same error told from further out: `condition` seen from `segments[1]`."""
-        inner = self.where
-        joined = where if inner is None else f"{where}{inner}" if inner[0] == "[" else f"{where}.{inner}"
+        inner = self.where or ""
+        joined = f"{where}{inner}" if not inner or inner[0] == "[" else f"{where}.{inner}"
         return type(self)(self.problem, where=joined, expected=self.expected, nearest=self.nearest)
 
 
@@ -103,6 +103,10 @@ class InputErrors(InputError):  # noqa: N818  # plural, because it holds several
     def __init__(self, problems: Iterable[InputError]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def at(self, where: str) -> "InputErrors":
+        """Each of them told from further out."""
+        return InputErrors(problem.at(where) for problem in self.problems)
 
 
 class ItemError(ClarionError):

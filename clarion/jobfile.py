@@ -4,7 +4,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +29,9 @@ PLANNED_KEYS = frozenset(
     }
 )  # fmt: skip
 """Words of the job file's contract that this version does not honour yet: refused, never ignored."""
+
+PLANNED_LISTS = frozenset({"hubspot", "list", "salesforce", "sql"})
+"""Kinds of lists that this version does not read yet."""
 
 
 def load_job(path: str | Path) -> Job:
@@ -102,34 +105,65 @@ def parse_model(model: type[M], data: Any, *, source: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as exc:
-        problems = [_problem(model, dict(error)) for error in exc.errors(include_url=False)]
+        errors = [dict(error) for error in exc.errors(include_url=False)]
+    problems = [_problem(model, error) for error in _without_consequences(errors)]
     raise problems[0] if len(problems) == 1 else InputErrors(problems)
+
+
+def _without_consequences(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The errors without those of a list of a planned kind: that it has no `file` is no mistake."""
+    planned = {
+        error["loc"][:-1]
+        for error in errors
+        if error["type"] == "extra_forbidden" and error["loc"][-1] in PLANNED_LISTS
+    }
+    return [error for error in errors if error["type"] != "missing" or error["loc"][:-1] not in planned]
 
 
 def _article(name: str) -> str:
     return f"an {name.lower()}" if name[0] in "AEIOU" else f"a {name.lower()}"
 
 
+_WORD = re.compile(r"\w[\w-]*")
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "string_type": "text",
+}
+"""Pydantic's types of errors in words for the person who wrote the file; others say it well themselves."""
+
+
 def _problem(model: type[BaseModel], error: dict[str, Any]) -> InputError:
-    loc = _without_tags(error["loc"])
-    where = path_text(loc) or "file"
-    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    where = path_text(_without_tags(error["loc"])) or "file"
+    kind, given = error["type"], _shown(error["input"])
     if kind == "extra_forbidden":
-        return _unknown_key(model, loc)
+        return _unknown_key(model, error["loc"], where=where)
     if kind == "missing":
         return JobError("is missing", where=where)
-    if kind in {"value_error", "assertion_error"}:
-        return JobError(message, where=where)
+    if kind == "value_error":
+        return JobError(error["msg"].removeprefix("Value error, "), where=where)
     if kind == "literal_error":
         choices = str(error["ctx"]["expected"])
-        given = error["input"]
         names = re.findall(r"'([^']*)'", choices)
-        return JobError(
-            f"{given!r} is not valid", where=where, expected=choices, nearest=nearest(str(given), names)
-        )
-    expected = message.removeprefix("Input should be ")
-    given = _shown(error["input"])
-    return JobError(f"{given} is not valid", where=where, expected=expected[0].lower() + expected[1:])
+        near = nearest(str(error["input"]), names)
+        return JobError(f"{given} is not valid", where=where, expected=choices, nearest=near)
+    return JobError(f"{given} is not valid", where=where, expected=_expected(kind, error))
+
+
+def _expected(kind: str, error: dict[str, Any]) -> str:
+    least = error.get("ctx", {}).get("min_length")
+    if least is not None:
+        return f"at least {least} {'character' if isinstance(error['input'], str) else 'entry'}"
+    most = error.get("ctx", {}).get("max_length")
+    if most is not None:
+        return f"at most {most} characters"
+    message = error["msg"].removeprefix("Input should be ")
+    return _EXPECTED.get(kind, message[0].lower() + message[1:])
 
 
 def _shown(value: Any) -> str:
@@ -137,11 +171,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
-def _unknown_key(model: type[BaseModel], loc: tuple[str | int, ...]) -> InputError:
-    key, parents = str(loc[-1]), loc[:-1]
-    names = sorted({name for each in _models_at(model, parents) for name in each.model_fields})
-    where = path_text(loc)
-    if key in PLANNED_KEYS and key not in names:
+def _unknown_key(model: type[BaseModel], loc: tuple[str | int, ...], *, where: str) -> InputError:
+    key = str(loc[-1])
+    models = _models_at(model, loc[:-1])
+    names = sorted({name for each in models for name in each.model_fields})
+    if key in (PLANNED_LISTS if FileList in models else PLANNED_KEYS):
         return JobError(
             "is not honoured by this version yet, so it is refused rather than ignored", where=where
         )
@@ -151,9 +185,12 @@ def _unknown_key(model: type[BaseModel], loc: tuple[str | int, ...]) -> InputErr
 
 
 def _models_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[BaseModel]]:
-    """The models that a path leads to, following fields, list items and mapping values."""
+    """The models that a path leads to, following fields, list items, mapping values and kinds of lists."""
     current: list[Any] = [model]
-    for step in loc:
+    for index, step in enumerate(loc):
+        if _is_tag(loc, index):
+            current = [each for each in current if str(step) in each.model_fields]
+            continue
         following: list[Any] = []
         for each in current:
             if isinstance(each, type) and issubclass(each, BaseModel):
@@ -176,23 +213,25 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-_TAGGED = frozenset({"include", "exclude"})
+def _is_tag(loc: tuple[str | int, ...], index: int) -> bool:
+    """Whether a step is the tag that Pydantic adds for the kind of list (`include`, 0, `file`, ...)."""
+    return loc[index - 2 : index - 1] in {("include",), ("exclude",)} and isinstance(loc[index - 1], int)
 
 
 def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The path without the tag that Pydantic adds for the kind of list (`include`, 0, `file`, ...)."""
-    kept: list[str | int] = []
-    for index, step in enumerate(loc):
-        tag = index >= 2 and loc[index - 2] in _TAGGED and isinstance(loc[index - 1], int)  # noqa: PLR2004
-        if step == "[key]" or tag:
-            continue
-        kept.append(step)
-    return tuple(kept)
+    return tuple(
+        step for index, step in enumerate(loc) if step != "[key]" and not (index > 1 and _is_tag(loc, index))
+    )
 
 
-def path_text(loc: tuple[str | int, ...]) -> str:
-    """`("segments", 1, "condition")` as `segments[1].condition`."""
+def path_text(loc: Iterable[str | int]) -> str:
+    """`("segments", 1, "condition")` as `segments[1].condition`; a name that is no word stands in quotes."""
     text = ""
     for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _WORD.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step!r}]"
     return text

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pandas as pd
 
@@ -24,7 +26,8 @@ from clarion.rendering import job_scope, render_request, request_scope
 FRAME_ROWS = 5_000
 """Rows planned at a time: large enough for pandas, small enough for a flat memory."""
 
-SHOWN_PROBLEMS = 5
+Rows = npt.NDArray[np.bool_]
+"""One truth a row."""
 
 
 class PlannedItem(NamedTuple):
@@ -131,19 +134,20 @@ class Excluded:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def keys(self, frame: pd.DataFrame, *, key: str | None) -> pd.Series:
+    def keys(self, frame: pd.DataFrame, *, key: str | None) -> Rows:
         """For each row, whether an exclude list names its key.
 
         Args:
             frame: Items.
             key: The include list's own key attribute; None looks under the exclude list's name for it.
         """
-        hit = pd.Series(data=False, index=frame.index)
+        hit = np.zeros(len(frame), dtype=np.bool_)
         for attribute, keys in self._by_attribute.items():
             column = frame.get(key or attribute)
             if column is not None:
-                texts = column.map(_key_text)
-                hit |= texts.isin(keys.found(text for text in texts if text is not None))
+                texts = _key_texts(column)
+                found = keys.found(text for text in texts if text is not None)
+                hit |= [text in found for text in texts]
         return hit
 
     def recipients(self, recipients: Sequence[str]) -> frozenset[str]:
@@ -159,7 +163,7 @@ class Excluded:
                 raise ListError(f"has no attribute {source.key!r}", where=f"{where}.key")
             for frame in frames:
                 if source.key in frame.columns:
-                    keys.add(text for text in frame[source.key].map(_key_text) if text is not None)
+                    keys.add(text for text in _key_texts(frame[source.key]) if text is not None)
             return
         self._by_recipient = self._by_recipient or self._new_set()
         for frame in reader.frames(source):
@@ -170,8 +174,9 @@ class Excluded:
 
     def _normalised(self, frame: pd.DataFrame, *, index: int, where: str) -> Iterator[str]:
         template = self._campaign.exclude_recipients[index]
+        job = job_scope(self._campaign)
         for row, item in zip(frame.index, frame_items(frame), strict=True):
-            scope = {"item": item, "job": job_scope(self._campaign), "run": {}}
+            scope = {"item": item, "job": job, "run": {}}
             try:
                 value = template.render(scope) if template is not None else None
             except RenderError:
@@ -185,8 +190,14 @@ class Excluded:
                 ) from None
 
 
+def _key_texts(column: pd.Series) -> list[str | None]:
+    """Keys as text, so that 7 of a JSON list meets "7" of a CSV; None where one is missing."""
+    if isinstance(column.dtype, pd.StringDtype):  # at once: value by value takes 0.6 us of a key's 4
+        return column.to_numpy(dtype=object, na_value=None).tolist()  # ty: ignore[no-matching-overload]  # the stubs know no None here
+    return [_key_text(value) for value in column.tolist()]
+
+
 def _key_text(value: Any) -> str | None:
-    """A key as text, so that 7 of a JSON list meets "7" of a CSV; None where it is missing."""
     if isinstance(value, str):
         return value
     return None if pd.isna(value) else str(value)
@@ -217,6 +228,10 @@ class Planner:
     now: datetime
     reader: ListReader
     rows: int = 0
+    _job: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._job = job_scope(self.campaign)
 
     def plan(self) -> Iterator[list[PlannedItem]]:
         """Chunks of planned items, one chunk a frame; duplicates are for the ledger to find.
@@ -240,26 +255,26 @@ class Planner:
         out = excluded.keys(frame, key=key)
         matched = self._match(frame, ~out)
         planned: list[PlannedItem] = []
-        for position, item in enumerate(frame_items(frame)):
-            row = self.rows + position + 1
-            if out.iat[position]:
+        rows = zip(frame_items(frame), out.tolist(), matched, strict=True)
+        for row, (item, excluded_here, segments) in enumerate(rows, self.rows + 1):
+            if excluded_here:
                 planned.append(_skipped(row, "", item, "excluded"))
-            elif not matched[position]:
+            elif not segments:
                 planned.append(_skipped(row, "", item, "no-segment"))
             else:
-                planned += self._plan_item(row, item, matched[position])
+                planned += self._plan_item(row, item, segments)
         self.rows += len(frame)
         return self._without_excluded(planned, excluded)
 
-    def _match(self, frame: pd.DataFrame, open_rows: pd.Series) -> list[list[CompiledSegment]]:
+    def _match(self, frame: pd.DataFrame, open_rows: Rows) -> list[list[CompiledSegment]]:
         """For each row, the segments that it is in, in the job's order."""
         matched: list[list[CompiledSegment]] = [[] for _ in range(len(frame))]
-        scopes = {"item": frame, "job": job_scope(self.campaign)}
+        scopes = {"item": frame, "job": self._job}
         for segment in self.campaign.segments:
             hits = open_rows
             if segment.condition is not None:
-                hits = open_rows & segment.condition.matches(scopes, now=self.now)
-            for position in hits.to_numpy().nonzero()[0]:
+                hits = open_rows & segment.condition.matches(scopes, now=self.now).to_numpy()
+            for position in hits.nonzero()[0].tolist():
                 matched[position].append(segment)
             if self.campaign.job.matching == "first":
                 open_rows = open_rows & ~hits
@@ -268,7 +283,7 @@ class Planner:
     def _plan_item(
         self, row: int, item: dict[str, Any], segments: Sequence[CompiledSegment]
     ) -> list[PlannedItem]:
-        scope = {"item": item, "job": job_scope(self.campaign), "run": self.run}
+        scope = {"item": item, "job": self._job, "run": self.run}
         try:
             recipient = _normal(self.campaign, self.campaign.recipient.render(scope), scope)
         except RenderError as exc:

@@ -77,10 +77,11 @@ def _root(*, version: bool = typer.Option(default=False, help="Print the version
 
 def main() -> None:
     """Runs the command line; a person's mistake is one line and exit code 2, never a traceback."""
-    # Prefect logs every task run, on the stream of our reports; who wants that sets the level.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    # Prefect logs every task run, and every failure with its traceback, beside our reports. That is for
+    # a worker's log; elsewhere whoever wants it sets the level.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if command == "worker" else "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:
         build_app(command)()
     except InputError as exc:

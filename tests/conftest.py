@@ -7,6 +7,8 @@ import pytest
 
 # Prefect's client reports its use to its makers: tests talk to this machine only.
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# As the command line sets it; and Prefect's handler would write to a stream that a test captured and closed.
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 
 @pytest.fixture(scope="session")

@@ -53,11 +53,7 @@ class Condition:
         for scope, name in self._named:
             names = known.get(scope)
             if names is not None and name not in names:
-                raise ConditionError(
-                    f"{scope} has no attribute {name!r}",
-                    expected=None if names else f"no attribute of {scope}: it has none",
-                    nearest=nearest(name, names),
-                )
+                raise ConditionError(f"{scope} has no attribute {name!r}", nearest=nearest(name, names))
 
     def matches(
         self, scopes: Mapping[str, pd.DataFrame | Mapping[str, Any]], *, now: dt.datetime

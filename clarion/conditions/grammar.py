@@ -191,7 +191,9 @@ class _Reader:
         if isinstance(node, ast.Attribute):
             if node.attr.startswith("__"):
                 raise self._error(
-                    node, f"{node.attr!r} is no attribute of data", expected=f'["{node.attr}"] if it is'
+                    node,
+                    f"{node.attr!r} is no attribute of data",
+                    expected=f'["{node.attr}"] for data of that name',
                 )
             return node.attr
         key = node.slice

@@ -210,11 +210,8 @@ def _contain(node: Contain, operands: Operands) -> Truths | None:
 
 def _calculate(sign: str, operands: Operands) -> Numbers:
     left, right = (_doubles(operand) for operand in operands)
-    with np.errstate(all="ignore"):
-        result = ARITHMETIC[sign](left, right)
-    if sign in "/%":
-        result = np.where(right == 0, np.nan, result)
-    return Numbers(finite(result))
+    with np.errstate(all="ignore"):  # a division by zero gives what is not finite
+        return Numbers(finite(ARITHMETIC[sign](left, right)))
 
 
 def _case(arrow: str) -> Callable[[Operands], Texts | None]:

@@ -82,7 +82,7 @@ class Evaluation:
         name, *inside = node.path
         series = self._frames[node.scope][name]
         if isinstance(series, pd.DataFrame):
-            raise ValueError(f"the frame of {node.scope!r} has several columns named {name!r}")  # noqa: TRY004  of its value
+            raise ValueError(f"the frame of {node.scope!r} has several columns named {name!r}")  # noqa: TRY004  not its type
         if not inside:
             return load_column(series)
         return Mixed([walk(value, tuple(inside)) for value in series.astype(object).tolist()])

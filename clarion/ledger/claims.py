@@ -108,11 +108,12 @@ def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most:
         .order_by(RUN_ITEM.c.id)
         .limit(most)
         .with_for_update(skip_locked=True)
+        .cte("wanted")  # as a plain subquery PostgreSQL may run it again for each row, past the limit
     )
     rows = connection.execute(
         RUN_ITEM.update()
-        .where(RUN_ITEM.c.id.in_(wanted), RUN_ITEM.c.status == "pending")
-        .values(status="sending", claim_token=token, claimed_at=utc_now())
+        .where(RUN_ITEM.c.id.in_(sa.select(wanted.c.id)), RUN_ITEM.c.status == "pending")
+        .values(status="sending", claim_token=token, claimed_at=utc_now(), latency_ms=None)
         .returning(*_CLAIMED)
     )
     return [ClaimedItem(*row) for row in rows]
@@ -156,6 +157,7 @@ def _held(connection: Connection, *, token: str, ids: Sequence[int]) -> dict[int
             RUN_ITEM.c.claim_token == token,
             RUN_ITEM.c.status.in_(("sending", "unknown")),
         )
+        .order_by(RUN_ITEM.c.id)  # everyone locks in one order: nobody waits in a circle
         .with_for_update()
     )
     return {row.id: row.status for row in rows}
@@ -180,7 +182,12 @@ _LOG_ATTEMPT = ATTEMPT.insert().values(attempted_at=utc_now())
 
 
 def _settled_values(result: Settlement) -> dict[str, Any]:
-    return {"item_id": result.item.id, **{f"new_{name}": getattr(result, name) for name in _SETTLED}}
+    return {"item_id": result.item.id, **{f"new_{name}": _stored(getattr(result, name)) for name in _SETTLED}}
+
+
+def _stored(value: Any) -> Any:
+    """What came back from outside, as PostgreSQL can hold it: its texts have no NUL."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 
 def _attempt_values(run_id: int, result: Settlement) -> dict[str, Any]:
@@ -191,11 +198,11 @@ def _attempt_values(run_id: int, result: Settlement) -> dict[str, Any]:
         "action": result.item.action,
         "recipient": result.item.recipient,
         "idempotency_key": result.idempotency_key,
-        "invocation_id": result.invocation_id,
+        "invocation_id": _stored(result.invocation_id),
         "outcome": result.outcome,
         "status_code": result.status_code,
-        "error_code": result.error_code,
-        "error": result.error,
+        "error_code": _stored(result.error_code),
+        "error": _stored(result.error),
         "latency_ms": result.latency_ms,
     }
 
@@ -252,9 +259,10 @@ def expire(database: Database, run_id: int, *, reason: str) -> int:
     of_run = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "pending")
     untouched = (RUN_ITEM.c.attempts == 0) & (RUN_ITEM.c.epoch == 0)
     with database.write() as connection:
-        ended = RUN_ITEM.update().values(reason=reason, due_at=None, settled_at=utc_now())
+        # Whatever call there was, another try was to follow it: the attempt log has it, and its latency.
+        ended = RUN_ITEM.update().values(reason=reason, due_at=None, settled_at=utc_now(), latency_ms=None)
         skipped = connection.execute(ended.where(of_run, untouched).values(status="skipped")).rowcount
-        failed = connection.execute(ended.where(of_run).values(status="failed")).rowcount
+        failed = connection.execute(ended.where(of_run, ~untouched).values(status="failed")).rowcount
         changes = {"pending": -skipped - failed, "skipped": skipped, "failed": failed}
         count_changes(connection, run_id, changes)
     return skipped + failed
@@ -270,16 +278,9 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
     if reasons:
         chosen &= RUN_ITEM.c.reason.in_(reasons)
     columns = (
-        "run_id",
-        "step",
-        "action",
-        "recipient",
-        "invocation_id",
-        "status_code",
-        "error_code",
-        "error",
+        "run_id", "step", "action", "recipient", "invocation_id", "status_code", "error_code", "error",
         "latency_ms",
-    )
+    )  # fmt: skip
     with database.write() as connection:
         connection.execute(
             ATTEMPT.insert().from_select(
@@ -290,7 +291,9 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
                     sa.literal(""),
                     RUN_ITEM.c.reason,
                     RUN_ITEM.c.settled_at,
-                ).where(chosen),
+                )
+                .where(chosen, RUN_ITEM.c.latency_ms.is_not(None))  # else it failed without a call
+                .with_for_update(),
             )
         )
         again = RUN_ITEM.update().where(chosen).values(

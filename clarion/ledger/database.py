@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -72,7 +72,7 @@ class Database:
         self.dialect = self.engine.dialect.name
         try:
             upgrade(self.engine)
-        except OperationalError as exc:
+        except DBAPIError as exc:
             reason = str(exc.orig).strip().splitlines()[0]
             raise LedgerError(f"cannot open the database {self.display_url}: {reason}") from exc
 
@@ -120,8 +120,12 @@ def _engine(url: str) -> Engine:
             where=DATABASE_URL_SETTING,
             expected="sqlite:///FILE",
         )
-    Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    return _sqlite_engine(parsed)
+    folder = Path(str(parsed.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise LedgerError(f"cannot make the folder {folder} of the database: {exc.strerror}") from exc
+    return _sqlite_engine(parsed.set(drivername="sqlite"))
 
 
 def _postgresql_engine(url: sa.URL) -> Engine:

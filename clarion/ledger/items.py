@@ -38,14 +38,15 @@ def read_items(
         chosen.append(RUN_ITEM.c.status.in_(statuses))
     if reasons:
         chosen.append(RUN_ITEM.c.reason.in_(reasons))
-    query = sa.select(*columns).where(*chosen).order_by(RUN_ITEM.c.id).limit(PAGE_ROWS)
-    last = 0
+    place = (RUN_ITEM.c.row, RUN_ITEM.c.segment)  # not the id: a duplicate's comes after its chunk's others
+    query = sa.select(*columns).where(*chosen).order_by(*place).limit(PAGE_ROWS)
+    last: tuple[int, str] = (0, "")
     while True:
         with database.read() as connection:
-            rows = connection.execute(query.where(RUN_ITEM.c.id > last)).mappings().all()
+            rows = connection.execute(query.where(sa.tuple_(*place) > last)).mappings().all()
         if not rows:
             return
-        last = rows[-1]["id"]
+        last = (rows[-1]["row"], rows[-1]["segment"])
         yield [{**row, "item": orjson.loads(row["item"])} for row in rows]
 
 

@@ -65,12 +65,12 @@ def _state(connection: Connection, key: str) -> tuple[float, float, float]:
     """The database's time and the limit's two moments, in seconds since the epoch; locks the limit."""
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(RATE_LIMIT)
     connection.execute(insert.values(key=key, next_at=0, held_until=0).on_conflict_do_nothing())
-    now = connection.scalar(sa.select(utc_now()))
     row = connection.execute(
         sa.select(RATE_LIMIT.c.next_at, RATE_LIMIT.c.held_until)
         .where(RATE_LIMIT.c.key == key)
         .with_for_update()
     ).one()
+    now = connection.execute(sa.select(utc_now())).scalar_one()  # after the wait for the lock
     return now.timestamp(), row.next_at, row.held_until
 
 

@@ -4,22 +4,26 @@ A dedupe key that is taken makes the insert do nothing; how many rows did tells 
 are they looked up and stored as skipped. So a list without duplicates pays nothing, and memory stays flat.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
+from clarion.errors import RunConflictError
 from clarion.ledger.database import Database, utc_now
-from clarion.ledger.runs import count_changes, set_status
-from clarion.ledger.tables import ITEM_COUNTS, RUN, RUN_ITEM
+from clarion.ledger.runs import count_changes, status_values
+from clarion.ledger.tables import ENDED_STATUSES, ITEM_COUNTS, RUN, RUN_ITEM, WORKER
+from clarion.ledger.workers import add_worker, keep_lease
 from clarion.planning import PlannedItem
 
 DELETED_AT_ONCE = 20_000
 
 
 class PlanWriter:
-    """Writes the plan of one run.
+    """Writes the plan of one run, for as long as no other process begins to plan it.
+
+    Whoever begins last plans: a planner that hangs is overtaken, and one that was overtaken writes no more.
 
     Args:
         database: The ledger.
@@ -29,27 +33,40 @@ class PlanWriter:
     def __init__(self, database: Database, run_id: int) -> None:
         self._database = database
         self._run_id = run_id
-        dialect = postgresql if database.dialect == "postgresql" else sqlite
-        self._insert = dialect.insert(RUN_ITEM).on_conflict_do_nothing(
-            index_elements=["run_id", "dedupe_key"]
+        self._token = ""
+        # Items go to the driver as the tuples they are: 8 us a row on SQLite where SQLAlchemy's parameters
+        # take 13.
+        mark = "%s" if database.dialect == "postgresql" else "?"
+        columns = ", ".join(f'"{name}"' for name in PlannedItem._fields)
+        marks = ", ".join(mark for _ in PlannedItem._fields)
+        self._insert = (
+            f"INSERT INTO run_item (run_id, step, epoch, attempts, {columns}) "  # noqa: S608  # no input in it
+            f"VALUES ({run_id:d}, 0, 0, 0, {marks})"
         )
+        self._insert_new = f"{self._insert} ON CONFLICT (run_id, dedupe_key) DO NOTHING"
 
     def begin(self) -> None:
-        """Puts the run into planning, and takes away what an earlier, cut-off plan left."""
-        set_status(self._database, self._run_id, "planning")
-        of_run = RUN_ITEM.c.run_id == self._run_id
-        while True:
-            with self._database.write() as connection:
-                some = sa.select(RUN_ITEM.c.id).where(of_run).limit(DELETED_AT_ONCE)
-                if not connection.execute(RUN_ITEM.delete().where(RUN_ITEM.c.id.in_(some))).rowcount:
-                    zeros = dict.fromkeys(("total", *ITEM_COUNTS), 0)
-                    connection.execute(RUN.update().where(RUN.c.id == self._run_id).values(**zeros))
-                    return
+        """Puts the run into planning, and takes away what an earlier, cut-off plan left.
+
+        Raises:
+            RunConflictError: The run is planned already.
+        """
+        unplanned = RUN.update().where(RUN.c.id == self._run_id, RUN.c.planned_at.is_(None))
+        with self._database.write() as connection:
+            connection.execute(WORKER.delete().where(WORKER.c.run_id == self._run_id))
+            if not connection.execute(unplanned.values(**status_values("planning"))).rowcount:
+                raise RunConflictError("the run is planned already")
+            self._token = add_worker(connection, self._run_id)
+        self._clear()
 
     def write(self, items: Sequence[PlannedItem]) -> None:
-        """Stores a chunk in one transaction; a recipient seen before is stored as skipped(duplicate)."""
-        with self._database.write() as connection:
-            written = connection.execute(self._insert, [self._values(item) for item in items]).rowcount
+        """Stores a chunk in one transaction; a recipient seen before is stored as skipped(duplicate).
+
+        Raises:
+            RunConflictError: Another process plans the run now.
+        """
+        with self._planning() as connection:
+            written = connection.exec_driver_sql(self._insert_new, list(items)).rowcount
             pending = sum(item.status == "pending" for item in items)
             if written < len(items):
                 pending -= self._store_duplicates(connection, items)
@@ -62,25 +79,51 @@ class PlanWriter:
         Args:
             limit: Keep only the first so many items that would be sent; the rest is skipped(limit).
             bad_rows: Rows of the lists that were left out as unreadable.
+
+        Raises:
+            RunConflictError: Another process plans the run now, or a person has ended it.
         """
-        with self._database.write() as connection:
+        with self._planning() as connection:
             if limit is not None:
                 self._cut(connection, limit)
-            connection.execute(
+            opened = connection.execute(
                 RUN.update()
-                .where(RUN.c.id == self._run_id, RUN.c.status == "planning")
-                .values(status="running", planned_at=utc_now(), bad_rows=bad_rows)
+                .where(RUN.c.id == self._run_id, RUN.c.status.not_in(ENDED_STATUSES))
+                .values(**status_values("running"), planned_at=utc_now(), bad_rows=bad_rows)
             )
+            if not opened.rowcount:
+                raise RunConflictError("the run was ended while it was planned")
+            connection.execute(WORKER.delete().where(WORKER.c.token == self._token))
 
     def discard(self, reason: str) -> None:
-        """Ends the run as failed with no items."""
-        self.begin()
-        set_status(self._database, self._run_id, "failed", reason=reason)
+        """Ends the run as failed with no items; what another process plans meanwhile is not touched."""
+        try:
+            self._clear()
+            with self._planning() as connection:
+                failed = status_values("failed", reason=reason)
+                connection.execute(RUN.update().where(RUN.c.id == self._run_id).values(**failed))
+                connection.execute(WORKER.delete().where(WORKER.c.token == self._token))
+        except RunConflictError:
+            return
 
-    def _values(self, item: PlannedItem) -> dict[str, object]:
-        values = item._asdict()
-        values.update(run_id=self._run_id, step=0, epoch=0, attempts=0)
-        return values
+    @contextmanager
+    def _planning(self) -> Iterator[Connection]:
+        """A write transaction of the run's only planner."""
+        with self._database.write() as connection:
+            if not keep_lease(connection, self._token):
+                raise RunConflictError("another process plans the run now")
+            yield connection
+
+    def _clear(self) -> None:
+        """Deletes every item, in transactions of a bounded size."""
+        some = sa.select(RUN_ITEM.c.id).where(RUN_ITEM.c.run_id == self._run_id).limit(DELETED_AT_ONCE)
+        deleted = True
+        while deleted:
+            with self._planning() as connection:
+                deleted = connection.execute(RUN_ITEM.delete().where(RUN_ITEM.c.id.in_(some))).rowcount > 0
+                if not deleted:
+                    zeros = dict.fromkeys(("total", *ITEM_COUNTS), 0)
+                    connection.execute(RUN.update().where(RUN.c.id == self._run_id).values(**zeros))
 
     def _store_duplicates(self, connection: Connection, items: Sequence[PlannedItem]) -> int:
         rows = [item.row for item in items]
@@ -91,11 +134,11 @@ class PlanWriter:
         )
         present = {tuple(row) for row in stored}
         duplicates = [
-            self._values(item._replace(status="skipped", reason="duplicate", dedupe_key=None))
+            item._replace(status="skipped", reason="duplicate", dedupe_key=None)
             for item in items
             if (item.row, item.segment) not in present
         ]
-        connection.execute(RUN_ITEM.insert(), duplicates)
+        connection.exec_driver_sql(self._insert, duplicates)
         return len(duplicates)
 
     def _cut(self, connection: Connection, limit: int) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
-from sqlalchemy.exc import IntegrityError
 
 from clarion.errors import InputError, RunConflictError
 from clarion.ledger.database import Database, utc_now
@@ -16,6 +15,7 @@ from clarion.ledger.tables import ENDED_STATUSES, ITEM_COUNTS, RUN
 
 LAST = "last"
 
+_JOB_LOCKS = 0x6A6F62  # any number that is ours: the first half of PostgreSQL's advisory locks
 _UNFINISHED = RUN.c.status.not_in(ENDED_STATUSES)
 
 
@@ -107,22 +107,26 @@ def create_run(database: Database, new: NewRun, *, alongside: bool = False) -> R
     """
     uid = secrets.token_hex(8)
     key = new.run_key or uid
-    try:
-        with database.write() as connection:
-            existing = _one(connection, RUN.c.job_name == new.job_name, RUN.c.run_key == key)
-            if existing:
-                return existing
-            if not alongside:
-                _refuse_unfinished(connection, new.job_name)
-            values = {**vars(new), "run_key": key, "uid": uid, "status": "scheduled", "control": "run"}
-            counters = dict.fromkeys(("total", "bad_rows", *ITEM_COUNTS), 0)
-            connection.execute(RUN.insert().values(**values, **counters, created_at=utc_now()))
-            created = _one(connection, RUN.c.uid == uid)
-    except IntegrityError:  # another process created the same run key first
-        with database.read() as connection:
-            created = _one(connection, RUN.c.job_name == new.job_name, RUN.c.run_key == key)
-    assert created is not None  # noqa: S101  # just written, or the constraint named it
+    with database.write() as connection:
+        _lock_job(connection, new.job_name)
+        existing = _one(connection, RUN.c.job_name == new.job_name, RUN.c.run_key == key)
+        if existing:
+            return existing
+        if not alongside:
+            _refuse_unfinished(connection, new.job_name)
+        values = {**vars(new), "run_key": key, "uid": uid, "status": "scheduled", "control": "run"}
+        counters = dict.fromkeys(("total", "bad_rows", *ITEM_COUNTS), 0)
+        connection.execute(RUN.insert().values(**values, **counters, created_at=utc_now()))
+        created = _one(connection, RUN.c.uid == uid)
+    assert created is not None  # noqa: S101  # just written
     return created
+
+
+def _lock_job(connection: Connection, job_name: str) -> None:
+    """Lets one process at a time create a run of a job; on SQLite the write transaction does."""
+    if connection.dialect.name == "postgresql":
+        lock = sa.func.pg_advisory_xact_lock(_JOB_LOCKS, sa.func.hashtext(job_name))
+        connection.execute(sa.select(lock))
 
 
 def refuse_unfinished(database: Database, job_name: str) -> None:
@@ -192,15 +196,20 @@ def set_status(
     database: Database, run_id: int, status: str, *, reason: str | None = None, only_from: Sequence[str] = ()
 ) -> bool:
     """Moves a run to a status; stamps `started_at` and `ended_at`. False where it is not in `only_from`."""
-    values: dict[str, Any] = {"status": status, "reason": reason}
-    if status == "planning":
-        values["started_at"] = sa.func.coalesce(RUN.c.started_at, utc_now())
-    values["ended_at"] = utc_now() if status in ENDED_STATUSES else None
-    query = RUN.update().where(RUN.c.id == run_id).values(**values)
+    query = RUN.update().where(RUN.c.id == run_id).values(**status_values(status, reason=reason))
     if only_from:
         query = query.where(RUN.c.status.in_(only_from))
     with database.write() as connection:
         return connection.execute(query).rowcount == 1
+
+
+def status_values(status: str, *, reason: str | None = None) -> dict[str, Any]:
+    """The columns of a run that change with its status."""
+    values: dict[str, Any] = {"status": status, "reason": reason}
+    if status == "planning":
+        values["started_at"] = sa.func.coalesce(RUN.c.started_at, utc_now())
+    values["ended_at"] = utc_now() if status in ENDED_STATUSES else None
+    return values
 
 
 def set_flow_run(database: Database, run_id: int, flow_run_id: str) -> None:

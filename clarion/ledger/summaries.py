@@ -22,7 +22,8 @@ def summarize(database: Database, run_id: int) -> Metrics:
     """Computes a run's metrics, per segment and for the whole run, and stores them in place of older ones.
 
     Metrics: `total`, one for each status, `STATUS.REASON`, `attempts` (calls made), `latency_ms_p50`, `_p90`
-    and `_p99`, and for the whole run `seconds` (sending) and `throughput` (settled items a second).
+    and `_p99` over all calls, and for the whole run `plan_seconds`, `seconds` (from the first claim to the
+    last result) and `throughput` (settled items a second).
     """
     with database.read() as connection:
         metrics = _counts(connection, run_id)
@@ -70,28 +71,33 @@ def _counts(connection: Connection, run_id: int) -> Metrics:
     return dict(metrics)
 
 
-def _add_calls(connection: Connection, run_id: int, metrics: Metrics) -> None:
-    """Calls made: those that were the last of their item, and those that another try followed."""
-    last = sa.select(RUN_ITEM.c.segment, sa.func.count()).where(
+def _calls(run_id: int) -> sa.Subquery:
+    """Segment and latency of each call made: those that were the last of their item, and those before."""
+    last = sa.select(RUN_ITEM.c.segment, RUN_ITEM.c.latency_ms).where(
         RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status != "pending", RUN_ITEM.c.latency_ms.is_not(None)
     )
     earlier = (
-        sa.select(RUN_ITEM.c.segment, sa.func.count())
+        sa.select(RUN_ITEM.c.segment, ATTEMPT.c.latency_ms)
         .join_from(ATTEMPT, RUN_ITEM, ATTEMPT.c.run_item_id == RUN_ITEM.c.id)
         .where(ATTEMPT.c.run_id == run_id)
     )
-    for query in (last, earlier):
-        for segment, count in connection.execute(query.group_by(RUN_ITEM.c.segment)):
-            for part in {segment, WHOLE_RUN}:
-                metrics[part, "attempts"] = metrics.get((part, "attempts"), 0) + count
+    return sa.union_all(last, earlier).subquery()
+
+
+def _add_calls(connection: Connection, run_id: int, metrics: Metrics) -> None:
+    calls = _calls(run_id)
+    for segment, count in connection.execute(
+        sa.select(calls.c.segment, sa.func.count()).group_by(calls.c.segment)
+    ):
+        for part in {segment, WHOLE_RUN}:
+            metrics[part, "attempts"] = metrics.get((part, "attempts"), 0) + count
 
 
 def _latencies(connection: Connection, run_id: int) -> Iterator[tuple[tuple[str, str], float]]:
     """Percentiles need the values in memory: 4 bytes a call, 4 MB for a million."""
-    rows = connection.execution_options(yield_per=10_000).execute(
-        sa.select(RUN_ITEM.c.segment, RUN_ITEM.c.latency_ms).where(
-            RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.latency_ms.is_not(None)
-        )
+    calls = _calls(run_id)
+    rows = connection.execute(
+        sa.select(calls).where(calls.c.latency_ms.is_not(None)), execution_options={"yield_per": 10_000}
     )
     chunks: dict[str, list[np.ndarray[Any, np.dtype[np.float32]]]] = defaultdict(list)
     for partition in rows.partitions():
@@ -113,7 +119,11 @@ def _throughput(connection: Connection, run_id: int) -> Metrics:
     begun, ended, settled = connection.execute(
         sa.select(
             sa.func.min(RUN_ITEM.c.claimed_at), sa.func.max(RUN_ITEM.c.settled_at), sa.func.count()
-        ).where(RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.claimed_at.is_not(None))
+        ).where(
+            RUN_ITEM.c.run_id == run_id,
+            RUN_ITEM.c.claimed_at.is_not(None),
+            RUN_ITEM.c.status.not_in(("pending", "sending")),
+        )
     ).one()
     planned = connection.execute(
         sa.select(RUN.c.started_at, RUN.c.planned_at).where(RUN.c.id == run_id)

@@ -3,7 +3,6 @@
 import os
 import secrets
 import socket
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -25,17 +24,22 @@ def _lease_end(connection: Connection) -> Any:
 
 def register_worker(database: Database, run_id: int) -> str:
     """A lease for this process on the run; returns its token."""
-    token = secrets.token_hex(8)
     with database.write() as connection:
-        connection.execute(
-            WORKER.insert().values(
-                token=token,
-                run_id=run_id,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                lease_expires_at=_lease_end(connection),
-            )
+        return add_worker(connection, run_id)
+
+
+def add_worker(connection: Connection, run_id: int) -> str:
+    """A lease for this process on the run, within a transaction; returns its token."""
+    token = secrets.token_hex(8)
+    connection.execute(
+        WORKER.insert().values(
+            token=token,
+            run_id=run_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lease_expires_at=_lease_end(connection),
         )
+    )
     return token
 
 
@@ -49,23 +53,34 @@ def renew_lease(connection: Connection, token: str) -> bool:
     return renewed.rowcount == 1
 
 
+def keep_lease(connection: Connection, token: str) -> bool:
+    """Renews a lease even after it ran out. False where somebody has ended it."""
+    kept = connection.execute(
+        WORKER.update().where(WORKER.c.token == token).values(lease_expires_at=_lease_end(connection))
+    )
+    return kept.rowcount == 1
+
+
 def retire_worker(database: Database, run_id: int, token: str) -> int:
     """Ends a lease; what it still has in sending becomes unknown. How many those were."""
     with database.write() as connection:
-        lost = _orphan(connection, run_id, [token])
         connection.execute(WORKER.delete().where(WORKER.c.token == token))
-    return lost
+        return _orphan(connection, run_id, RUN_ITEM.c.claim_token == token)
 
 
 def reap_workers(database: Database, run_id: int) -> int:
-    """Ends the leases that ran out; what they had in sending becomes unknown. How many those were."""
+    """Ends the leases that ran out; what is in sending without a lease becomes unknown. How many those were.
+
+    A claim may have been committed after its lease was ended, by a process that was stopped in between:
+    therefore not the ended tokens decide, but the living ones.
+    """
+    living = sa.select(WORKER.c.token).where(WORKER.c.run_id == run_id)
     with database.write() as connection:
-        expired = connection.scalars(
-            sa.select(WORKER.c.token).where(WORKER.c.run_id == run_id, WORKER.c.lease_expires_at <= utc_now())
-        ).all()
-        lost = _orphan(connection, run_id, expired)
-        connection.execute(WORKER.delete().where(WORKER.c.token.in_(expired)))
-    return lost
+        # The lease goes first: it is what a renewal waits for, and items are locked after leases everywhere.
+        connection.execute(
+            WORKER.delete().where(WORKER.c.run_id == run_id, WORKER.c.lease_expires_at <= utc_now())
+        )
+        return _orphan(connection, run_id, RUN_ITEM.c.claim_token.not_in(living))
 
 
 def live_workers(database: Database, run_id: int) -> int:
@@ -81,12 +96,17 @@ def read_control(connection: Connection, run_id: int) -> str:
     return connection.scalar(sa.select(RUN.c.control).where(RUN.c.id == run_id)) or "stop"
 
 
-def _orphan(connection: Connection, run_id: int, tokens: Sequence[str]) -> int:
+def _orphan(connection: Connection, run_id: int, lost_claims: sa.ColumnElement[bool]) -> int:
+    claimed = (
+        sa.select(RUN_ITEM.c.id)
+        .where(RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == "sending", lost_claims)
+        .order_by(RUN_ITEM.c.id)
+        .with_for_update()
+        .cte("claimed")
+    )
     lost = connection.execute(
         RUN_ITEM.update()
-        .where(
-            RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == "sending", RUN_ITEM.c.claim_token.in_(tokens)
-        )
+        .where(RUN_ITEM.c.id.in_(sa.select(claimed.c.id)))
         .values(status="unknown", reason="worker-lost", settled_at=utc_now())
     ).rowcount
     count_changes(connection, run_id, {"sending": -lost, "unknown": lost})

@@ -1,15 +1,20 @@
 """An action: a templated HTTP call, and how to read its answer."""
 
+import math
 import re
-from typing import Annotated, Literal, Self
+from itertools import combinations
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from clarion.models.base import Json, Model, Name, NamedTexts, Text
+from clarion.models.base import Json, Model, Name, NamedTexts, SpelledJson, Text
 
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-_CODE = re.compile(r"[1-5](?:xx|\d\d)")
+_CODE = re.compile(r"[1-5](?:xx|[0-9][0-9])")
+_REFERENCE = re.compile(r"[a-z0-9-]+/[^/\s]+")
+_WHOLE = re.compile(r"[-+]?[0-9]{1,20}")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?")
 
 
 def _status_code(value: object) -> object:
@@ -32,6 +37,9 @@ Method = Annotated[
 ]
 
 
+_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+
+
 class Parameter(Model):
     """A value that a segment gives to the action."""
 
@@ -39,9 +47,47 @@ class Parameter(Model):
     type: Literal["string", "number", "boolean"] = Field(
         default="string", description="Type that the given value is converted to."
     )
-    default: Json = Field(
-        default=None, description="Value where the segment gives none; null makes it required."
+    default: SpelledJson = Field(
+        default=None, description="Value where the segment gives none, no template; null makes it required."
     )
+
+    @model_validator(mode="after")
+    def _usable_default(self) -> Self:
+        if isinstance(self.default, str) and "{{" in self.default:
+            raise ValueError("a default is no template; give the template in the segment's parameters")
+        if self.default is not None:
+            self.typed(None)
+        return self
+
+    def typed(self, value: Any) -> str | float | bool:
+        """`value`, or the default where it is none, in the declared type.
+
+        Raises:
+            ValueError: It is not of that type, or missing; the message does not repeat it.
+        """
+        value = self.default if value is None else value
+        if value is None:
+            raise ValueError("the value is missing")
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"the value is no {self.type}")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if self.type == "string":
+            return text
+        word = text.strip().lower()
+        if self.type == "number":
+            return value if isinstance(value, int | float) and not isinstance(value, bool) else _number(word)
+        if word not in _TRUE | _FALSE:
+            raise ValueError("the value is no boolean")
+        return word in _TRUE
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("the value is no number")
+    number = int(text) if _WHOLE.fullmatch(text) else float(text)
+    if not math.isfinite(number):
+        raise ValueError("the value is no number")
+    return number
 
 
 class BackoffPolicy(Model):
@@ -121,6 +167,21 @@ class ResponsePolicy(Model):
         default_factory=ErrorMapping, description="Where a refusal says what was wrong."
     )
 
+    @model_validator(mode="after")
+    def _codes_once(self) -> Self:
+        lists = {name: set(getattr(self, name)) for name in ("success_codes", "retry_codes", "unknown_codes")}
+        for one, other in combinations(lists, 2):
+            both = sorted(lists[one] & lists[other])
+            if both:
+                raise ValueError(f"{both[0]} stands in {one} and in {other}; give both lists")
+        return self
+
+
+def _is_reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError(f"{value!r} is no saved credentials; they are named TYPE/NAME")
+    return value
+
 
 class Action(Model):
     """A templated call, its limits, its retries, and how to read the answer."""
@@ -130,9 +191,8 @@ class Action(Model):
         default_factory=list, description="Values that segments give to the action."
     )
     command: Command = Field(description="HTTP request to make.")
-    credentials: Text | None = Field(
+    credentials: Annotated[Text, AfterValidator(_is_reference)] | None = Field(
         default=None,
-        pattern=r"^[a-z0-9-]+/[^/]+$",
         description="Saved credentials block, as TYPE/NAME, for example vonage-application/main.",
     )
     tps: float | None = Field(

@@ -34,8 +34,12 @@ def _short_form(key: str) -> Callable[[Any], Any]:
     """Reads a bare text as the mapping that has it under `key`."""
 
     def read(value: Any) -> Any:
-        written = getattr(value, "text", None) if isinstance(value, SourceInt | SourceFloat) else value
-        return {key: written} if isinstance(written, str) else value
+        written = value.text if isinstance(value, SourceInt | SourceFloat) else value
+        if isinstance(written, dict | Model):
+            return written
+        if not isinstance(written, str):
+            raise ValueError("must be text or a mapping")
+        return {key: written}
 
     return read
 
@@ -50,9 +54,9 @@ class RunList(Model):
     reason: list[Text] = Field(
         default_factory=list, description="Reasons to take; none given means all of them."
     )
-    key: Text | None = Field(default=None, description="Attribute that identifies an item.")
+    key: Text | None = Field(default=None, min_length=1, description="Attribute that identifies an item.")
     recipient: Text | None = Field(
-        default=None, description="Template of the recipient, to exclude by recipient."
+        default=None, min_length=1, description="Template of the recipient, to exclude by recipient."
     )
 
 
@@ -70,23 +74,27 @@ ListSource = Annotated[
 """A list, told apart by its first word: `file`, `items` or `run`."""
 
 
+def _tells_how(source: ListSource) -> ListSource:
+    if (source.key is None) == (source.recipient is None):
+        raise ValueError("needs either key or recipient to be matched by")
+    return source
+
+
+def _without_recipient(source: ListSource) -> ListSource:
+    if source.recipient is not None:
+        raise ValueError("takes no recipient; the job's own recipient renders it")
+    return source
+
+
 class Recipients(Model):
     """The lists that make up whom a campaign speaks to."""
 
-    include: list[ListSource] = Field(min_length=1, description="Lists whose items are targets.")
-    exclude: list[ListSource] = Field(
+    include: list[Annotated[ListSource, AfterValidator(_without_recipient)]] = Field(
+        min_length=1, description="Lists whose items are targets."
+    )
+    exclude: list[Annotated[ListSource, AfterValidator(_tells_how)]] = Field(
         default_factory=list, description="Lists whose items are left out, by key or by recipient."
     )
-
-    @model_validator(mode="after")
-    def _excludes_tell_how(self) -> Self:
-        for index, source in enumerate(self.exclude):
-            if (source.key is None) == (source.recipient is None):
-                raise ValueError(f"exclude[{index}] needs either key or recipient to be matched by")
-        for index, source in enumerate(self.include):
-            if source.recipient is not None:
-                raise ValueError(f"include[{index}] takes no recipient; the job's own recipient renders it")
-        return self
 
 
 class Recipient(Model):
@@ -99,6 +107,12 @@ class Recipient(Model):
     region: Text | None = Field(
         default=None, description="Template of the country (name or ISO code) of local phone numbers."
     )
+
+    @model_validator(mode="after")
+    def _region_of_phones(self) -> Self:
+        if self.region is not None and self.type != "phone":
+            raise ValueError("region goes with type phone")
+        return self
 
 
 class TemplateText(Model):
@@ -163,10 +177,26 @@ class Schedule(Model):
         return self
 
 
+def _named_once(segments: list[Segment]) -> list[Segment]:
+    names = [segment.name for segment in segments]
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise ValueError(f"two segments are named {twice!r}")
+    return segments
+
+
+def _names_a_deployment(value: str) -> str:
+    if set(value) & set("/%&<>"):
+        raise ValueError(f"{value!r} holds one of / % & < >, which the name of a deployment must not")
+    return value
+
+
 class Job(Model):
     """A campaign: recipients, ordered segments, actions, schedule."""
 
-    name: Name = Field(pattern=r"^[^/%&<>]+$", description="Name of the job and of its deployment.")
+    name: Annotated[Name, AfterValidator(_names_a_deployment)] = Field(
+        description="Name of the job and of its deployment."
+    )
     description: Text | None = Field(default=None, description="What the campaign is for.")
     tags: list[Text] = Field(default_factory=list, description="Tags of the deployment and its runs.")
     recipients: Recipients = Field(description="Lists to include and to exclude.")
@@ -176,18 +206,12 @@ class Job(Model):
     matching: Literal["first", "all"] = Field(
         default="first", description="Whether an item goes to the first segment that matches or to all."
     )
-    segments: list[Segment] = Field(min_length=1, description="Segments, tried in this order.")
+    segments: Annotated[list[Segment], AfterValidator(_named_once)] = Field(
+        min_length=1, description="Segments, tried in this order."
+    )
     actions: dict[Name, Action] = Field(default_factory=dict, description="Actions by name.")
     on_template_error: Literal["skip", "fail"] = Field(
         default="skip",
         description="What to do with an item whose request does not render: skip it, or fail the plan.",
     )
     schedule: Schedule | None = Field(default=None, description="When runs start.")
-
-    @model_validator(mode="after")
-    def _segments_once(self) -> Self:
-        names = [segment.name for segment in self.segments]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"has two segments named {sorted(twice)[0]!r}")
-        return self

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from clarion.models.base import Json, Model, SourceFloat, SourceInt, Text
+from clarion.models.base import Model, SpelledJson, Text
 
 ListFormat = Literal["csv", "parquet", "json", "jsonl", "xlsx"]
 
@@ -45,23 +45,6 @@ def extensions(file: str) -> tuple[str, str]:
 
 def _as_delimiter(value: Any) -> Any:
     return {"\\t": "\t", "tab": "\t"}.get(value, value) if isinstance(value, str) else value
-
-
-def _keep_spelling(value: Any) -> Any:
-    """Numbers as such where nothing is lost by it: `0049`, `+4477...` and `1.10` stay the text they are."""
-    if isinstance(value, dict):
-        return {key: _keep_spelling(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_keep_spelling(each) for each in value]
-    if isinstance(value, SourceInt):
-        return int(value) if str(int(value)) == value.text else value.text
-    if isinstance(value, SourceFloat):
-        return float(value) if repr(float(value)) == value.text else value.text
-    return value
-
-
-ItemValue = Annotated[Json, BeforeValidator(_keep_spelling)]
-"""A JSON value; a number whose spelling means more than its size is text."""
 
 
 class FileList(Model):
@@ -115,7 +98,7 @@ class FileList(Model):
 class ItemsList(Model):
     """A list written out in the job itself."""
 
-    items: list[dict[Text, ItemValue]] = Field(description="The items, each a mapping of attributes.")
+    items: list[dict[Text, SpelledJson]] = Field(description="The items, each a mapping of attributes.")
     key: Text | None = Field(default=None, min_length=1, description="Attribute that identifies an item.")
     recipient: Text | None = Field(
         default=None, min_length=1, description="Template of the recipient, to exclude by recipient."

@@ -40,7 +40,7 @@ CLAIM_AT_ONCE = 64
 """Most items of one claim, so that slices take turns."""
 
 BEAT_SECONDS = 1.0
-SHORT_WAIT_SECONDS = 0.5
+SHORT_WAIT_SECONDS = 0.05
 """What is due this soon is waited for in place; what is due later goes back to Prefect's retries."""
 
 LONG_WAIT_SECONDS = 5.0

@@ -195,6 +195,10 @@ def test_comparisons_of_long_ids_are_exact():
     assert verdicts("item.x == 9007199254740993", ids, dtype="int64") == expected
     assert verdicts("item.x == 9007199254740993", [str(value) for value in ids], dtype="str") == expected
     assert verdicts("item.x in [1, 9007199254740993]", [str(value) for value in ids], dtype="str") == expected
+    assert verdicts("item.x in [9007199254740993]", [9007199254740992.0, 1.0], dtype="float64") == [
+        False,
+        False,
+    ]
     assert verdicts("item.x > 9007199254740992", ids) == [False, False, True, True]
     assert verdicts('item.x == "9007199254740993"', ids, dtype="uint64") == expected
     assert verdicts("item.x != 10000000000000000000000001", [10**25, 10**25 + 1]) == [True, False]

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from math import isfinite
+from random import Random
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from clarion.conditions import Condition, parse
@@ -69,10 +70,6 @@ WORDS = [
 FLAGS = ["true", "YES", " No ", "0", "1", "off", "on", "F", "maybe", "TRUE\u2003"]
 PATTERNS = ["[a-z]+", "0[0-9]*", ".*o.*", "(G|g)?old", "[^0]*", "(?i)GOLD"]
 
-texts = st.one_of(
-    st.sampled_from([*WORDS, *FLAGS, *NUMBERS, *ISO_DATES, *LOCAL_DATES]),
-    st.text("aA zßİ\N{LATIN SMALL LETTER DOTLESS I}Σς019.-+eE_\u00a0\u2003\x1cé😀\n", max_size=5),
-)
 SMALL = [-15, -3, -1, 0, 1, 2, 3, 5, 7, 16, 30]
 LONG = [2**53 - 1, 2**53, 2**53 + 1, 2**53 + 2, -(2**53) - 1, 2**62 + 1]
 FRACTIONS = [0.0, -0.0, 0.5, 1.0, 1.5, 2.5, 3.5, -2.5, 30.0, 2.0**53, 1e16, 1e22, 1e300, 1e-7]
@@ -137,59 +134,127 @@ COLUMNS = {
 }
 
 
-@st.composite
-def frames(draw: st.DrawFn, names: set[str]) -> pd.DataFrame:
-    """Frames with most of these columns, of the dtypes that files and databases bring."""
-    length = draw(st.integers(1, 30))
+LETTERS = "aA zßİ\N{LATIN SMALL LETTER DOTLESS I}Σς019.-+eE_\u00a0\u2003\x1cé😀\n"
+
+
+def frame_with(names: set[str], random: Random) -> pd.DataFrame:
+    """Up to 30 rows of most of these columns, of the dtypes that files and databases bring."""
+    length = random.randint(1, 30)
     series = {"other": pd.Series([0] * length)}
     for name in sorted(names):
-        values, dtype = draw(st.sampled_from(COLUMNS[name]))
+        values, dtype = random.choice(COLUMNS[name])
         if name == "a b" and dtype != "category":
-            values = [*values, *draw(st.lists(texts, max_size=3))]
-        shuffled = draw(st.randoms(use_true_random=False)).choices(values, k=length)
-        if draw(st.integers(0, 19)):
-            series[name] = pd.Series(shuffled, dtype=dtype)
+            values = values + ["".join(random.choices(LETTERS, k=random.randint(1, 5))) for _ in range(9)]
+        if random.random() < 0.95:
+            series[name] = pd.Series(random.choices(values, k=length), dtype=dtype)
     return pd.DataFrame(series).set_axis(range(10, 10 + length), axis="index")
 
 
-# Expressions, generated from the grammar as trees of tuples: an operator's name, then its operands.
+# The grammar that conditions are grown from. A condition is a tree of tuples, an operator's name and its
+# operands; in a production a symbol stands for a tree of its own productions, a list for one of its members.
 
 
-def evenly(*strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """One of the strategies, each as likely as the others however many it is made of itself."""
-    return st.integers(0, len(strategies) - 1).flatmap(lambda position: strategies[position])
+class Symbol(str):
+    """A name of the grammar below."""
+
+    __slots__ = ()
 
 
-def attributes(*names: str) -> st.SearchStrategy[Any]:
-    """One of these columns most of the time; else any, something inside one, or the job's."""
-    named = st.sampled_from(names).map(lambda name: ("attribute", "item", (name,)))
-    inside = st.tuples(st.sampled_from(["a", "b", 0, 1, -1]), st.sampled_from([(), (0,), ("a",)]))
-    other = evenly(
-        st.sampled_from(list(COLUMNS)).map(lambda name: ("attribute", "item", (name,))),
-        inside.map(lambda path: ("attribute", "item", ("nested", path[0], *path[1]))),
-        st.sampled_from(list(JOB)).map(lambda name: ("attribute", "job", (name,))),
-    )
-    return evenly(named, named, named, named, named, named, other)
+TEXTUAL, NUMERIC, DATED, TRUTHFUL = map(Symbol, ("textual", "numeric", "dated", "truthful"))
+TEXT_VALUE, NUMBER_VALUE, DATE_VALUE, TRUTH = map(Symbol, ("text", "number", "date", "truth"))
+SIGNS = ["==", "!=", "<", "<=", ">", ">="]
+NEGATED = [True, False]
 
 
-SIGNS = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-number_literals = evenly(st.sampled_from([*SMALL, *LONG, *FRACTIONS, 10**25]), st.floats(-1e300, 1e300))
-number_literals = number_literals.map(lambda value: ("literal", value))
-text_literals = evenly(st.sampled_from(WORDS), texts).map(lambda text: ("literal", text))
-date_literals = st.sampled_from([("date", ("literal", text)) for text, day in ISO_DATES.items() if day])
+def item(*names: str) -> list[Any]:
+    """Productions for columns of the item."""
+    return [("attribute", "item", (name,)) for name in names]
 
 
-def coalesced(attribute: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """An attribute, sometimes with another to stand in for it."""
-    return evenly(attribute, attribute, st.tuples(st.just("coalesce"), attribute, attribute))
+ATTRIBUTE = [
+    *item(*COLUMNS),
+    *(("attribute", "item", ("nested", *path)) for path in (("a",), ("b",), (0,), (-1,), (1, "a"), ("a", 0))),
+    *(("attribute", "job", (name,)) for name in JOB),
+]
+WORD = [*item("word", "word", "a b", "flag"), ATTRIBUTE, ("coalesce", ATTRIBUTE, ATTRIBUTE)]
+NUMBER = [*item("number", "number", "number", "id", "id"), ATTRIBUTE, ("coalesce", ATTRIBUTE, ATTRIBUTE)]
+DAY = [*item("day", "day", "day"), ATTRIBUTE]
+FLAG = [*item("flag", "flag", "number"), ATTRIBUTE]
+LISTED = [*item("nested", "nested", "word"), ATTRIBUTE]
+TEXT_LITERAL = [("literal", text) for text in [*WORDS, *WORDS, *NUMBERS, *FLAGS, *ISO_DATES, *LOCAL_DATES]]
+NUMBER_LITERAL = [("literal", number) for number in [*SMALL, *SMALL, *LONG, *FRACTIONS, 10**25]]
+DATE_LITERAL = [("date", ("literal", text)) for text, day in ISO_DATES.items() if day]
+
+# At the greatest depth a symbol grows by its first production.
+GRAMMAR: dict[Symbol, list[Any]] = {
+    TEXTUAL: [WORD, WORD, NUMBER, TEXT_VALUE],
+    NUMERIC: [NUMBER, NUMBER, WORD, NUMBER_VALUE],
+    DATED: [DAY, DAY, DATE_VALUE],
+    TRUTHFUL: [FLAG, TRUTH, TRUTH],
+    TEXT_VALUE: [
+        TEXT_LITERAL,
+        TEXT_LITERAL,
+        (["lower", "upper", "strip"], TEXTUAL),
+        ("text", [NUMBER, DAY, NUMBER_VALUE, DATE_VALUE, TRUTH]),
+        ("coalesce", TEXT_VALUE, TEXT_LITERAL),
+    ],
+    NUMBER_VALUE: [
+        NUMBER_LITERAL,
+        NUMBER_LITERAL,
+        ("calculate", ["+", "-", "*", "/", "%"], NUMERIC, NUMERIC),
+        ("number", [NUMBER, ("lower", NUMBER), ("strip", WORD)]),
+        (["abs", "round", "negative"], NUMERIC),
+        (["min", "max"], NUMERIC, NUMERIC),
+        (["days_until", "days_since"], DATED),
+        ("length", [WORD, LISTED, ("split", WORD, [",", "o"])]),
+    ],
+    DATE_VALUE: [
+        DATE_LITERAL,
+        ("today",),
+        ("date", DAY),
+        ("local_date", [*item("local", "local"), ATTRIBUTE]),
+    ],
+    TRUTH: [
+        [("literal", True), ("literal", False)],
+        ("compare", "text", SIGNS, TEXT_VALUE, TEXTUAL),
+        ("compare", "text", SIGNS, TEXTUAL, TEXT_VALUE),
+        ("compare", "number", SIGNS, NUMBER_VALUE, NUMERIC),
+        ("compare", "number", SIGNS, NUMERIC, NUMBER_VALUE),
+        ("compare", "number", SIGNS, NUMERIC, NUMBER_VALUE),
+        ("compare", "date", SIGNS, DATE_VALUE, DATED),
+        ("compare", "date", SIGNS, DATED, DATE_VALUE),
+        ("compare", "any", SIGNS, NUMBER, [NUMBER, WORD, DAY]),
+        ("compare", "any", SIGNS, [WORD, DAY], [WORD, NUMBER, DAY]),
+        ("compare", "truth", ["==", "!="], TRUTHFUL, TRUTH),
+        ("chain", SIGNS, SIGNS, NUMBER_VALUE, NUMBER, NUMBER_VALUE),
+        ("member", "text", TEXTUAL, (TEXT_LITERAL, TEXT_LITERAL, TEXT_LITERAL), NEGATED),
+        ("member", "number", NUMERIC, (NUMBER_LITERAL, NUMBER_LITERAL, NUMBER_LITERAL), NEGATED),
+        ("member", "date", DATED, (DATE_LITERAL, DATE_LITERAL), NEGATED),
+        ("contain", "text", TEXT_VALUE, [LISTED, ("lower", TEXTUAL)], NEGATED),
+        ("contain", "number", NUMBER_VALUE, [LISTED, NUMBER], NEGATED),
+        ("contain", "any", ATTRIBUTE, LISTED, NEGATED),
+        ("contains", [LISTED, WORD], TEXTUAL),
+        (["startswith", "endswith"], TEXTUAL, TEXTUAL),
+        ("matches", TEXTUAL, PATTERNS),
+        (["isnull", "notnull"], [ATTRIBUTE, NUMBER_VALUE, DATE_VALUE]),
+        ("and", TRUTHFUL, TRUTHFUL),
+        ("or", TRUTHFUL, TRUTHFUL),
+        ("not", TRUTHFUL),
+    ],
+}
 
 
-words = coalesced(attributes("word", "word", "a b"))
-numbers = coalesced(attributes("number", "number", "id"))
-dates = coalesced(attributes("day"))
-flags = attributes("flag")
-lists = attributes("nested", "nested", "word")
-anything = evenly(words, numbers, dates, flags)
+def grown(part: Any, random: Random, *, depth: int) -> Any:
+    """A random tree for a part of a production."""
+    if isinstance(part, Symbol):
+        productions = GRAMMAR[part]
+        chosen = productions[0] if depth <= 0 else random.choice(productions)
+        return grown(chosen, random, depth=depth - 1)
+    if isinstance(part, list):
+        return grown(random.choice(part), random, depth=depth)
+    if isinstance(part, tuple) and part[0] not in ("attribute", "literal"):
+        return tuple(grown(operand, random, depth=depth) for operand in part)
+    return part
 
 
 def names_in(tree: Any) -> set[str]:
@@ -201,78 +266,12 @@ def names_in(tree: Any) -> set[str]:
     return set().union(*map(names_in, tree))
 
 
-text_like = st.deferred(lambda: evenly(words, anything, text_values))
-text_values = st.deferred(
-    lambda: evenly(
-        text_literals,
-        st.tuples(st.sampled_from(["lower", "upper", "strip"]), text_like),
-        st.tuples(st.just("text"), evenly(anything, number_values, date_values, truths)),
-        st.tuples(st.just("coalesce"), text_values, text_literals),
-    )
-)
-number_like = st.deferred(lambda: evenly(numbers, numbers, anything, number_values))
-number_values = st.deferred(
-    lambda: evenly(
-        number_literals,
-        st.tuples(st.just("calculate"), st.sampled_from("+-*/%"), number_like, number_like),
-        st.tuples(st.sampled_from(["number", "length"]), anything),
-        st.tuples(st.just("number"), st.tuples(st.sampled_from(["lower", "strip"]), anything)),
-        st.tuples(st.sampled_from(["abs", "round", "negative"]), number_like),
-        st.tuples(st.sampled_from(["min", "max"]), number_like, number_like),
-        st.tuples(st.sampled_from(["days_until", "days_since"]), date_like),
-        st.tuples(st.just("length"), st.tuples(st.just("split"), anything, st.sampled_from([",", "o"]))),
-    )
-)
-date_values = st.deferred(
-    lambda: evenly(
-        date_literals,
-        st.just(("today",)),
-        st.tuples(st.just("date"), dates),
-        st.tuples(st.just("local_date"), attributes("local")),
-    )
-)
-date_like = st.deferred(lambda: evenly(dates, date_values))
-truth_like = st.deferred(lambda: evenly(flags, truths, truths))
-
-
-def comparisons(kind: str, known: Any, like: Any) -> Any:
-    """Comparisons with an operand of a known kind on either side."""
-    return evenly(
-        st.tuples(st.just("compare"), st.just(kind), SIGNS, known, like),
-        st.tuples(st.just("compare"), st.just(kind), SIGNS, like, known),
-    )
-
-
-def members(kind: str, like: Any, literals: Any) -> Any:
-    """Membership in a list of literals of one kind."""
-    listed = st.lists(literals, min_size=1, max_size=4).map(tuple)
-    return st.tuples(st.just("member"), st.just(kind), like, listed, st.booleans())
-
-
-containers = evenly(lists, st.tuples(st.just("lower"), text_like))
-truths = st.deferred(
-    lambda: evenly(
-        comparisons("text", text_values, text_like),
-        comparisons("number", number_values, number_like),
-        comparisons("date", date_values, date_like),
-        st.tuples(st.just("compare"), st.just("any"), SIGNS, anything, anything),
-        st.tuples(st.just("compare"), st.just("truth"), st.sampled_from(["==", "!="]), truth_like, truths),
-        st.tuples(st.just("chain"), SIGNS, SIGNS, number_values, anything, number_values),
-        members("text", text_like, text_literals),
-        members("number", number_like, number_literals),
-        members("date", dates, date_literals),
-        st.tuples(st.just("contain"), st.just("text"), text_values, containers, st.booleans()),
-        st.tuples(st.just("contain"), st.just("number"), number_values, lists, st.booleans()),
-        st.tuples(st.just("contain"), st.just("any"), words, lists, st.booleans()),
-        st.tuples(st.just("contains"), lists, text_like),
-        st.tuples(st.sampled_from(["startswith", "endswith"]), text_like, text_like),
-        st.tuples(st.just("matches"), text_like, st.sampled_from(PATTERNS)),
-        st.tuples(st.sampled_from(["isnull", "notnull"]), evenly(anything, number_values, date_values)),
-        st.tuples(st.sampled_from(["and", "or"]), truth_like, truth_like),
-        st.tuples(st.just("not"), truth_like),
-        st.booleans().map(lambda value: ("literal", value)),
-    )
-)
+def case_of(random: Random) -> tuple[Any, pd.DataFrame]:
+    """A condition's tree, and a frame for it; Hypothesis tells both when a test fails."""
+    tree = grown(random.choice(GRAMMAR[TRUTH][1:]), random, depth=random.randint(1, 6))
+    frame = frame_with(names_in(tree), random)
+    note(f"{render(tree)}\n{rows_of(frame)}\n{frame.dtypes}")
+    return tree, frame
 
 
 def step(part: str | int) -> str:
@@ -560,18 +559,14 @@ def matches(condition: Condition, frame: pd.DataFrame) -> list[bool]:
     return condition.matches({"item": frame, "job": JOB}, now=NOW).tolist()
 
 
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Any, pd.DataFrame]:
-    """A condition's tree, and a frame for it."""
-    tree = draw(truths)
-    return tree, draw(frames(names_in(tree)))
+RANDOMS = st.randoms(use_true_random=True)
 
 
-@settings(max_examples=800, deadline=None)
-@given(case=cases())
-def test_conditions_mean_what_a_plain_interpreter_says(case: tuple[Any, pd.DataFrame]):
+@settings(max_examples=1500, deadline=None)
+@given(random=RANDOMS)
+def test_conditions_mean_what_a_plain_interpreter_says(random: Random):
     """Over a frame and row by row, a condition says what the interpreter says."""
-    tree, frame = case
+    tree, frame = case_of(random)
     condition = parse(render(tree), scopes=["item", "job"])
     rows = [{"item": row, "job": JOB} for row in rows_of(frame)]
     expected = [as_truth(interpret(tree, row)) is True for row in rows]
@@ -581,14 +576,14 @@ def test_conditions_mean_what_a_plain_interpreter_says(case: tuple[Any, pd.DataF
 
 
 @settings(max_examples=200, deadline=None)
-@given(case=cases(), data=st.data())
-def test_conditions_judge_each_row_by_itself(case: tuple[Any, pd.DataFrame], data: st.DataObject):
+@given(random=RANDOMS)
+def test_conditions_judge_each_row_by_itself(random: Random):
     """Neither the chunks of a frame, nor the order of its rows, nor its dtypes change a verdict."""
-    tree, frame = case
+    tree, frame = case_of(random)
     condition = parse(render(tree), scopes=["item", "job"])
     verdicts = matches(condition, frame)
-    cut = data.draw(st.integers(0, len(frame)))
-    order = data.draw(st.permutations(range(len(frame))))
+    cut = random.randint(0, len(frame))
+    order = random.sample(range(len(frame)), k=len(frame))
 
     assert matches(condition, frame.iloc[:cut]) + matches(condition, frame.iloc[cut:]) == verdicts
     assert matches(condition, frame.iloc[order]) == [verdicts[row] for row in order]

@@ -1,0 +1,70 @@
+"""Fixtures of the acceptance tests: the command line, in this process, on a ledger of its own."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clarion.ledger.database import Database
+from cli.main import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its output as JSON."""
+        return json.loads(self.out)
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home; commands run in a folder beside it."""
+    monkeypatch.setenv("CLARION_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CLARION_DATABASE_URL", raising=False)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Database]:
+    """The ledger that the commands write."""
+    database = Database()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clarion(
+    home: Path,
+    prefect_server: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Runs the `clarion` command with arguments and gives back its exit code and output."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["clarion", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return run

@@ -1,16 +1,28 @@
 """A job made ready to run: every condition parsed, every template compiled, every mistake found."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from clarion.conditions import Condition, parse
-from clarion.errors import InputError, InputErrors, JobError, RenderError, nearest
-from clarion.models.action import Action, Parameter
+from clarion.errors import InputError, InputErrors, JobError, RenderError, TemplateError, nearest, path_text
+from clarion.models.action import Action
 from clarion.models.job import Job, ListSource, Segment
-from clarion.templating import Compiled, compile_text, compile_value
+from clarion.templating import Compiled, check_header_name, compile_value
 
 SAVED_ACTION_PREFIX = "http-action/"
+
+ATTRIBUTES: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "job": ("name", "description", "tags"),
+        "run": ("id", "name", "start_at"),
+        "run_item": ("id", "row", "segment"),
+        "response": ("status_code", "headers", "body"),
+    }
+)
+"""What the scopes hold that are the same for every item."""
 
 _ITEM = ("item", "job", "run")
 _SEGMENT = (*_ITEM, "recipient", "run_item")
@@ -50,11 +62,14 @@ class CompiledAction:
         Raises:
             RenderError: A value does not render or is not of the declared type.
         """
-        given = {name: template.render(scope) for name, template in segment.parameters.items()}
+        values: dict[str, Any] = {}
         for parameter in self.action.parameters:
-            value = given.get(parameter.name, parameter.default)
-            given[parameter.name] = _typed(parameter, value)
-        return given
+            template = segment.parameters.get(parameter.name)
+            try:
+                values[parameter.name] = parameter.typed(None if template is None else template.render(scope))
+            except ValueError as exc:
+                raise RenderError(f"parameters.{parameter.name}: {exc}") from None
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +92,14 @@ class Campaign:
 
         Raises:
             ConditionError: A condition names an attribute that no list has.
+            InputErrors: Several do.
         """
+        problems = _Problems()
         for index, segment in enumerate(self.segments):
             if segment.condition is not None:
-                _located(
-                    f"segments[{index}].condition", lambda c=segment.condition: c.check({"item": columns})
-                )
+                where = f"segments[{index}].condition"
+                problems.attempt(_located, where, partial(segment.condition.check, {"item": columns}))
+        problems.check()
 
 
 def resolve_actions(job: Job, *, load: Callable[[str], Action]) -> Job:
@@ -100,81 +117,108 @@ def resolve_actions(job: Job, *, load: Callable[[str], Action]) -> Job:
     return job.model_copy(update={"actions": {**job.actions, **saved}})
 
 
+class _Problems:
+    """Mistakes found while building goes on, so that a person sees all of them."""
+
+    def __init__(self) -> None:
+        self._found: list[InputError] = []
+
+    def attempt(self, build: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """What `build` gives; None where it finds a mistake."""
+        try:
+            return build(*args, **options)
+        except InputErrors as exc:
+            self._found += exc.problems
+        except InputError as exc:
+            self._found.append(exc)
+        return None
+
+    def check(self) -> None:
+        """Raises the one mistake, or InputErrors with all of them."""
+        if self._found:
+            raise self._found[0] if len(self._found) == 1 else InputErrors(self._found)
+
+
 def compile_job(job: Job) -> Campaign:
     """The campaign of a job whose saved actions are resolved.
 
     Raises:
         InputError: A template or condition does not parse, or a segment names no action; all of them at once.
     """
-    problems: list[InputError] = []
-
-    def attempt(build: Callable[[], Any]) -> Any:
-        try:
-            return build()
-        except InputErrors as exc:
-            problems.extend(exc.problems)  # type: ignore[arg-type]
-        except InputError as exc:
-            problems.append(exc)
-        return None
-
-    actions = {
-        name: attempt(lambda n=name, a=action: compile_action(a, name=n, where=f"actions.{n}"))
-        for name, action in job.actions.items()
-    }
-    segments = [
-        attempt(lambda i=index, s=segment: _compile_segment(s, job=job, where=f"segments[{i}]"))
-        for index, segment in enumerate(job.segments)
-    ]
+    problems = _Problems()
     rule = job.recipient
-    recipient = attempt(lambda: compile_value(rule.value, where="recipient.value", scopes=_ITEM))
-    region = attempt(lambda: _optional(rule.region, where="recipient.region", scopes=_ITEM))
-    excludes = [
-        attempt(lambda i=index, s=source: _compile_exclude(s, index=i))
-        for index, source in enumerate(job.recipients.exclude)
-    ]
-    if problems:
-        raise problems[0] if len(problems) == 1 else InputErrors(problems)
-    return Campaign(
+    campaign = Campaign(
         job=job,
-        recipient=recipient,
-        region=region,
-        segments=tuple(segments),
-        actions=actions,
-        exclude_recipients=tuple(excludes),
+        recipient=problems.attempt(_template, rule.value, where="recipient.value", scopes=_ITEM),
+        region=problems.attempt(_optional, rule.region, where="recipient.region", scopes=_ITEM),
+        segments=tuple(
+            problems.attempt(_compile_segment, segment, job=job, where=f"segments[{index}]")
+            for index, segment in enumerate(job.segments)
+        ),
+        actions={
+            name: problems.attempt(compile_action, action, name=name, where=path_text(("actions", name)))
+            for name, action in job.actions.items()
+        },
+        exclude_recipients=tuple(
+            problems.attempt(_compile_exclude, source, index=index)
+            for index, source in enumerate(job.recipients.exclude)
+        ),
     )
+    problems.check()
+    return campaign
 
 
 def compile_action(action: Action, *, name: str, where: str) -> CompiledAction:
     """The action with its templates and conditions compiled.
 
     Raises:
-        TemplateError: A template does not parse.
+        TemplateError: A template does not parse, or names a parameter that the action does not have.
         ConditionError: A condition does not parse.
+        JobError: A header's name is none.
+        InputErrors: Several of these.
     """
     command, response = action.command, action.response
-    at = f"{where}.command"
     kind = next((kind for kind in ("payload", "form", "body") if getattr(command, kind) is not None), "none")
-    body = None if kind == "none" else getattr(command, kind)
-    policy = f"{where}.response"
-    answer = (*_ACTION, "response")
-    return CompiledAction(
+    at, policy = f"{where}.command", f"{where}.response"
+    problems = _Problems()
+    declared = [parameter.name for parameter in action.parameters]
+    template = partial(problems.attempt, _optional, scopes=_ACTION, parameters=declared)
+    answered = partial(problems.attempt, _optional, scopes=(*_ACTION, "response"), parameters=declared)
+    condition = partial(problems.attempt, _condition, scopes=("response",))
+    problems.attempt(_check_headers, action, where=where)
+    compiled = CompiledAction(
         name=name,
         action=action,
-        url=compile_text(command.url, where=f"{at}.url", scopes=_ACTION),
+        url=template(command.url, where=f"{at}.url"),
         headers={
-            header: compile_text(text, where=f"{at}.headers.{header}", scopes=_ACTION)
-            for header, text in command.headers.items()
+            header: template(text, where=f"{at}.headers.{header}") for header, text in command.headers.items()
         },
         body_kind=kind,
-        body=None if body is None else compile_value(body, where=f"{at}.{kind}", scopes=_ACTION),
-        success=_condition(
-            response.success_condition, where=f"{policy}.success_condition", scopes=("response",)
-        ),
-        retry=_condition(response.retry_condition, where=f"{policy}.retry_condition", scopes=("response",)),
-        invocation_id=_optional(response.invocation_id, where=f"{policy}.invocation_id", scopes=answer),
-        error_code=_optional(response.error.code, where=f"{policy}.error.code", scopes=answer),
-        error_reason=_optional(response.error.reason, where=f"{policy}.error.reason", scopes=answer),
+        body=template(getattr(command, kind, None), where=f"{at}.{kind}"),
+        success=condition(response.success_condition, where=f"{policy}.success_condition"),
+        retry=condition(response.retry_condition, where=f"{policy}.retry_condition"),
+        invocation_id=answered(response.invocation_id, where=f"{policy}.invocation_id"),
+        error_code=answered(response.error.code, where=f"{policy}.error.code"),
+        error_reason=answered(response.error.reason, where=f"{policy}.error.reason"),
     )
+    problems.check()
+    return compiled
+
+
+def _check_headers(action: Action, *, where: str) -> None:
+    """The names of headers are such, and none stands twice in another case."""
+    seen: set[str] = set()
+    named = [(name, f"{where}.command.headers") for name in action.command.headers]
+    for name, place in [*named, (action.idempotency_header, f"{where}.idempotency_header")]:
+        if name is None:
+            continue
+        try:
+            check_header_name(name, where=place)
+        except RenderError:
+            raise JobError(f"{name!r} is no name of a header", where=place) from None
+        if name.lower() in seen and place.endswith("headers"):
+            raise JobError(f"the header {name!r} stands twice", where=place)
+        seen.add(name.lower())
 
 
 def _compile_segment(segment: Segment, *, job: Job, where: str) -> CompiledSegment:
@@ -186,25 +230,46 @@ def _compile_segment(segment: Segment, *, job: Job, where: str) -> CompiledSegme
             expected=f"one of {', '.join(job.actions) or '(the job has none)'}, or http-action/NAME",
             nearest=nearest(segment.action, job.actions),
         )
-    _check_parameters(segment, action=action, where=f"{where}.parameters")
-    return CompiledSegment(
+    problems = _Problems()
+    problems.attempt(_check_parameters, segment, action=action, where=f"{where}.parameters")
+    declared = [parameter.name for parameter in action.parameters]
+    text_scopes = (*_SEGMENT, "parameters")
+    compiled = CompiledSegment(
         name=segment.name,
         action=segment.action,
-        condition=_condition(segment.condition, where=f"{where}.condition", scopes=("item", "job")),
+        condition=problems.attempt(
+            _condition, segment.condition, where=f"{where}.condition", scopes=("item", "job")
+        ),
         parameters={
-            name: compile_value(value, where=f"{where}.parameters.{name}", scopes=_SEGMENT)
+            name: problems.attempt(_template, value, where=f"{where}.parameters.{name}", scopes=_SEGMENT)
             for name, value in segment.parameters.items()
         },
         texts={
-            name: compile_text(
+            name: problems.attempt(
+                _template,
                 text.text or "",
                 where=f"{where}.template.{name}",
-                scopes=(*_SEGMENT, "parameters"),
+                scopes=text_scopes,
+                parameters=declared,
                 html=text.is_html(name),
             )
             for name, text in segment.template.items()
         },
     )
+    problems.check()
+    _check_constants(compiled, action=action)
+    return compiled
+
+
+def _check_constants(segment: CompiledSegment, *, action: Action) -> None:
+    """A parameter without a template in it is of its type now, or never."""
+    for parameter in action.parameters:
+        template = segment.parameters.get(parameter.name)
+        if template is not None and template.constant:
+            try:
+                parameter.typed(template.render({}))
+            except ValueError as exc:
+                raise JobError(str(exc), where=template.where) from None
 
 
 def _check_parameters(segment: Segment, *, action: Action, where: str) -> None:
@@ -224,15 +289,39 @@ def _check_parameters(segment: Segment, *, action: Action, where: str) -> None:
 
 
 def _compile_exclude(source: ListSource, *, index: int) -> Compiled | None:
-    return _optional(source.recipient, where=f"recipients.exclude[{index}].recipient", scopes=_ITEM)
+    where = f"recipients.exclude[{index}].recipient"
+    return _optional(source.recipient, where=where, scopes=("item", "job"))
 
 
-def _optional(source: str | None, *, where: str, scopes: tuple[str, ...]) -> Compiled | None:
-    return None if source is None else compile_value(source, where=where, scopes=scopes)
+def _optional(source: Any, *, where: str, scopes: Sequence[str], parameters: Sequence[str] = ()) -> Any:
+    return None if source is None else _template(source, where=where, scopes=scopes, parameters=parameters)
 
 
-def _condition(source: str | None, *, where: str, scopes: tuple[str, ...]) -> Condition | None:
-    return None if source is None else _located(where, lambda: parse(source, scopes=scopes))
+def _template(
+    source: Any, *, where: str, scopes: Sequence[str], parameters: Sequence[str] = (), html: bool = False
+) -> Compiled:
+    """The value compiled, and held against the attributes that are known before there is any item."""
+    compiled = compile_value(source, where=where, scopes=scopes, html=html)
+    known = {**ATTRIBUTES, "parameters": parameters}
+    for scope, name in sorted(compiled.references):
+        if scope in known and name not in known[scope]:
+            raise TemplateError(
+                f"{scope} has no {name!r}",
+                where=where,
+                expected=f"one of {', '.join(known[scope])}"
+                if known[scope]
+                else f"no {scope}: there are none",
+                nearest=nearest(name, known[scope]),
+            )
+    return compiled
+
+
+def _condition(source: str | None, *, where: str, scopes: Sequence[str]) -> Condition | None:
+    if source is None:
+        return None
+    condition = _located(where, partial(parse, source, scopes=scopes))
+    _located(where, partial(condition.check, ATTRIBUTES))
+    return condition
 
 
 def _located(where: str, build: Callable[[], Any]) -> Any:
@@ -245,23 +334,3 @@ def _located(where: str, build: Callable[[], Any]) -> Any:
             expected=exc.expected,
             nearest=exc.nearest,
         ) from None
-
-
-_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
-
-
-def _typed(parameter: Parameter, value: Any) -> Any:
-    """`value` in the parameter's declared type."""
-    if parameter.type == "string":
-        return value if isinstance(value, str) else str(value)
-    text = str(value).strip().lower()
-    if parameter.type == "boolean":
-        if text in _TRUE | _FALSE:
-            return text in _TRUE
-        raise RenderError(f"parameters.{parameter.name}: {text!r} is no boolean")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    try:
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
-    except ValueError:
-        raise RenderError(f"parameters.{parameter.name}: {text!r} is no number") from None

@@ -2,7 +2,6 @@
 
 import json
 import re
-import typing
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,15 +29,16 @@ _FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core types, numbers that remember their spelling, no repeated keys, no dates, no tags."""
 
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}
-    yaml_constructors: typing.ClassVar[dict[str | None, Any]] = {}
-
     def get_single_node(self) -> yaml.Node | None:
         """The file's one tree, its references not more than can be followed."""
         node = super().get_single_node()
         if node is not None:
             _check_references(node)
         return node
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {}
 
 
 def _check_references(root: yaml.Node) -> None:
@@ -62,7 +62,7 @@ def _wrong(node: yaml.Node, problem: str) -> ConstructorError:
 
 
 def _construct_scalar(kind: re.Pattern[str], make: Callable[[str], Any]) -> Callable[[_Loader, Any], Any]:
-    """Constructor of values whose text matches `kind`; an explicit tag (`!!int abc`) may claim what is not so."""
+    """A constructor; it looks at the text again, because a tag (`!!int abc`) may claim what is not so."""
 
     def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
         text = str(loader.construct_scalar(node))
@@ -193,7 +193,8 @@ def read_text(path: Path, *, where: str) -> str:
     except ValueError:
         raise JobError(f"{str(path)!r} is no path", where=where) from None
     if size > MAX_FILE_BYTES:
-        raise JobError(f"{path} is {size} bytes long", where=where, expected=f"at most {MAX_FILE_BYTES} bytes")
+        most = f"at most {MAX_FILE_BYTES} bytes"
+        raise JobError(f"{path} is {size} bytes long", where=where, expected=most)
     return text
 
 

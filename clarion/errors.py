@@ -19,6 +19,7 @@ ClarionError
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -139,3 +140,19 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     folded = {choice.casefold(): choice for choice in choices}
     found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else None
+
+
+_WORD = re.compile(r"\w[\w-]*")
+
+
+def path_text(steps: Iterable[str | int]) -> str:
+    """`("segments", 1, "condition")` as `segments[1].condition`; a name that is no word stands in quotes."""
+    text = ""
+    for step in steps:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _WORD.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step!r}]"
+    return text

@@ -4,14 +4,14 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from clarion.documents import read_document, read_text
-from clarion.errors import InputError, InputErrors, JobError, nearest
+from clarion.errors import InputError, InputErrors, JobError, nearest, path_text
 from clarion.models.action import Action
 from clarion.models.base import Model
 from clarion.models.job import Job, Segment, TemplateText
@@ -124,8 +124,6 @@ def _article(name: str) -> str:
     return f"an {name.lower()}" if name[0] in "AEIOU" else f"a {name.lower()}"
 
 
-_WORD = re.compile(r"\w[\w-]*")
-
 _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
@@ -222,16 +220,3 @@ def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return tuple(
         step for index, step in enumerate(loc) if step != "[key]" and not (index > 1 and _is_tag(loc, index))
     )
-
-
-def path_text(loc: Iterable[str | int]) -> str:
-    """`("segments", 1, "condition")` as `segments[1].condition`; a name that is no word stands in quotes."""
-    text = ""
-    for step in loc:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif _WORD.fullmatch(step):
-            text += f".{step}" if text else step
-        else:
-            text += f"[{step!r}]"
-    return text

@@ -3,13 +3,15 @@
 Nothing here writes to the ledger. A row's fate never depends on the frame that it came in.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -85,8 +87,8 @@ class ListReader:
             ConditionError: A condition names an attribute that no list has.
         """
         try:
-            for source in campaign.job.recipients.exclude:
-                self.opened(source)
+            for index, source in enumerate(campaign.job.recipients.exclude):
+                _check_exclude(campaign, index, self.opened(source)[0])
             firsts = [self.opened(source)[0] for source in campaign.job.recipients.include]
         except RowError:
             return  # trouble in the rows is the plan's to find
@@ -95,17 +97,42 @@ class ListReader:
 
 def check_attributes(campaign: Campaign, firsts: Sequence[pd.DataFrame]) -> None:
     """Holds keys and conditions against the first frames of the include lists, as `ListReader.check`."""
-    for index, (source, first) in enumerate(zip(campaign.job.recipients.include, firsts, strict=True)):
-        if source.key is not None and len(first.columns) and source.key not in first.columns:
-            columns = [str(column) for column in first.columns]
-            raise ListError(
-                f"the list has no attribute {source.key!r}",
-                where=f"recipients.include[{index}].key",
-                expected=f"one of {', '.join(columns)}",
-                nearest=nearest(source.key, columns),
-            )
+    lists = campaign.job.recipients
+    by_key = [(f"recipients.exclude[{n}].key", each.key) for n, each in enumerate(lists.exclude) if each.key]
+    for index, (source, first) in enumerate(zip(lists.include, firsts, strict=True)):
+        own = f"recipients.include[{index}]"
+        # Without a key of its own, a list that lacks the attribute would let through everyone excluded by it.
+        for where, attribute in by_key if source.key is None else [(f"{own}.key", source.key)]:
+            _require(first, attribute, where=where, told=own)
     if any(len(first.columns) for first in firsts):
         campaign.check_attributes(sorted({str(column) for first in firsts for column in first.columns}))
+
+
+def _check_exclude(campaign: Campaign, index: int, first: pd.DataFrame) -> None:
+    """Holds what an exclude list is matched by against its first frame. Raises ListError."""
+    source, where = campaign.job.recipients.exclude[index], f"recipients.exclude[{index}]"
+    if source.key is not None:
+        _require(first, source.key, where=f"{where}.key")
+    for attribute in _exclude_attributes(campaign, index):
+        _require(first, attribute, where=f"{where}.recipient")
+
+
+def _exclude_attributes(campaign: Campaign, index: int) -> list[str]:
+    """The attributes that the recipients of an exclude list are made of."""
+    template = campaign.exclude_recipients[index]
+    references = template.references if template is not None else frozenset()
+    return sorted(name for scope, name in references if scope == "item")
+
+
+def _require(first: pd.DataFrame, attribute: str, *, where: str, told: str = "the list") -> None:
+    columns = [str(column) for column in first.columns]
+    if columns and attribute not in columns:
+        raise ListError(
+            f"{told} has no attribute {attribute!r}",
+            where=where,
+            expected=f"one of {', '.join(columns)}",
+            nearest=nearest(attribute, columns),
+        )
 
 
 def _chain(first: pd.DataFrame, rest: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -156,17 +183,16 @@ class Excluded:
 
     def _read(self, source: ListSource, *, index: int, reader: ListReader) -> None:
         where = f"recipients.exclude[{index}]"
+        first, frames = reader.opened(source)
+        _check_exclude(self._campaign, index, first)
         if source.key is not None:
             keys = self._by_attribute.setdefault(source.key, self._new_set())
-            first, frames = reader.opened(source)
-            if source.key not in first.columns and len(first.columns):
-                raise ListError(f"has no attribute {source.key!r}", where=f"{where}.key")
             for frame in frames:
                 if source.key in frame.columns:
                     keys.add(text for text in _key_texts(frame[source.key]) if text is not None)
             return
         self._by_recipient = self._by_recipient or self._new_set()
-        for frame in reader.frames(source):
+        for frame in frames:
             self._by_recipient.add(self._normalised(frame, index=index, where=where))
 
     def _new_set(self) -> KeySet:
@@ -174,20 +200,25 @@ class Excluded:
 
     def _normalised(self, frame: pd.DataFrame, *, index: int, where: str) -> Iterator[str]:
         template = self._campaign.exclude_recipients[index]
+        attributes = _exclude_attributes(self._campaign, index)
         job = job_scope(self._campaign)
         for row, item in zip(frame.index, frame_items(frame), strict=True):
             scope = {"item": item, "job": job, "run": {}}
             try:
                 value = template.render(scope) if template is not None else None
-            except RenderError:
-                continue  # the cell is empty: nobody is named here
-            try:
-                yield _normal(self._campaign, value, scope)
-            except RecipientError as exc:
+                if not _is_blank(value):
+                    yield _normal(self._campaign, value, scope)
+            except (RenderError, RecipientError) as exc:
+                if isinstance(exc, RenderError) and any(name not in item for name in attributes):
+                    continue  # the cell is empty: nobody is named here
                 # An entry that cannot be compared would let someone through who asked not to be written to.
                 raise PlanError(
                     f"{where} row {int(row) + 1}: {exc.message}; what cannot be read cannot be excluded"
                 ) from None
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _key_texts(column: pd.Series) -> list[str | None]:
@@ -200,16 +231,19 @@ def _key_texts(column: pd.Series) -> list[str | None]:
 def _key_text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
-    return None if pd.isna(value) else str(value)
+    if isinstance(value, float):
+        # 7.0 of a column of fractions is the customer 7 of another list.
+        return None if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
+    return None if value is None or value is pd.NA else str(value)
 
 
 def _normal(campaign: Campaign, value: Any, scope: dict[str, Any]) -> str:
     region = None
     if campaign.region is not None:
-        try:
-            region = str(campaign.region.render(scope))
-        except RenderError:
-            region = None  # without a country only international numbers can be read
+        # Without a country only international numbers can be read.
+        with suppress(RenderError):
+            found = campaign.region.render(scope)
+            region = None if found is None else str(found)
     return normalise(value, kind=campaign.job.recipient.type, region=region)
 
 
@@ -264,7 +298,10 @@ class Planner:
             else:
                 planned += self._plan_item(row, item, segments)
         self.rows += len(frame)
-        return self._without_excluded(planned, excluded)
+        planned = self._without_excluded(planned, excluded)
+        if self.campaign.job.on_template_error == "fail":
+            self._try_render(planned)
+        return planned
 
     def _match(self, frame: pd.DataFrame, open_rows: Rows) -> list[list[CompiledSegment]]:
         """For each row, the segments that it is in, in the job's order."""
@@ -295,26 +332,20 @@ class Planner:
     def _sendable(
         self, row: int, item: dict[str, Any], segment: CompiledSegment, recipient: str
     ) -> PlannedItem:
-        if self.campaign.job.on_template_error == "fail":
-            self._try_render(row, item, segment, recipient)
         dedupe = recipient if self.campaign.job.matching == "first" else f"{segment.name}\x1f{recipient}"
         return PlannedItem(
             row, segment.name, recipient, dedupe, item_json(item), "pending", None, segment.action, None
         )
 
-    def _try_render(self, row: int, item: dict[str, Any], segment: CompiledSegment, recipient: str) -> None:
-        scope = request_scope(
-            self.campaign,
-            segment,
-            item=item,
-            recipient=recipient,
-            run=self.run,
-            run_item=sample_run_item(row, segment),
-        )
-        try:
-            render_request(self.campaign.actions[segment.action], scope, idempotency_key="plan")
-        except RenderError as exc:
-            raise PlanError(f"row {row}: {exc.message} (on_template_error is fail)") from None
+    def _try_render(self, planned: Sequence[PlannedItem]) -> None:
+        """Renders what would be sent, and throws it away."""
+        for each in planned:
+            if each.status != "pending":
+                continue
+            try:
+                planned_request(self.campaign, each, run=self.run)
+            except RenderError as exc:
+                raise PlanError(f"row {each.row}: {exc.message} (on_template_error is fail)") from None
 
     def _template_error(
         self, row: int, segment: str, item: dict[str, Any], error: RenderError
@@ -335,9 +366,23 @@ class Planner:
         ]
 
 
-def sample_run_item(row: int, segment: CompiledSegment) -> dict[str, Any]:
-    """A run item that is not in the ledger yet, for rendering what would be sent."""
-    return {"id": f"preview-{row}", "row": row, "segment": segment.name}
+def planned_request(campaign: Campaign, planned: PlannedItem, *, run: dict[str, Any]) -> httpx.Request:
+    """What would be sent for an item that is not in the ledger yet, without credentials.
+
+    Raises:
+        RenderError: It does not render with this item.
+    """
+    segment = campaign.segment(planned.segment)
+    run_item = {"id": f"preview-{planned.row}", "row": planned.row, "segment": segment.name}
+    scope = request_scope(
+        campaign,
+        segment,
+        item=orjson.loads(planned.item),
+        recipient=str(planned.recipient),
+        run=run,
+        run_item=run_item,
+    )
+    return render_request(campaign.actions[segment.action], scope, idempotency_key=f"{run_item['id']}.0.0")
 
 
 def item_json(item: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +15,8 @@ from clarion.campaign import Campaign
 from clarion.errors import InputError, RenderError
 from clarion.keyset import KeySet
 from clarion.models.job import ITEM_STATUSES
-from clarion.planning import ListReader, PlannedItem, Planner, sample_run_item
-from clarion.rendering import FORM_TYPE, JSON_TYPE, render_request, request_scope
+from clarion.planning import ListReader, PlannedItem, Planner, planned_request
+from clarion.rendering import FORM_TYPE, JSON_TYPE
 from clarion.sending.auth import RequestAuth
 
 PREVIEW_RUN = {"id": "preview", "name": None, "start_at": None}
@@ -124,28 +125,16 @@ def _rendered(
             found.problems.append(Problem(row=item.row, segment=item.segment, problem=str(item.error)))
         return item
     try:
-        request = _request(campaign, item)
+        request = planned_request(campaign, item, run=PREVIEW_RUN)
+        auth = auths.get(str(item.action))
+        if auth is not None:
+            request = auth.apply(request)
         if len(found.samples) < samples:
-            auth = auths.get(str(item.action))
-            found.samples.append(_sample(item, auth.apply(request) if auth else request))
+            found.samples.append(_sample(item, request))
     except (RenderError, InputError) as exc:
         found.problems.append(Problem(row=item.row, segment=item.segment, problem=exc.message))
         return item._replace(status="skipped", reason="template-error")
     return item
-
-
-def _request(campaign: Campaign, item: PlannedItem) -> httpx.Request:
-    segment = campaign.segment(item.segment)
-    run_item = sample_run_item(item.row, segment)
-    scope = request_scope(
-        campaign,
-        segment,
-        item=orjson.loads(item.item),
-        recipient=str(item.recipient),
-        run=PREVIEW_RUN,
-        run_item=run_item,
-    )
-    return render_request(campaign.actions[segment.action], scope, idempotency_key=f"{run_item['id']}.0.0")
 
 
 def _sample(item: PlannedItem, request: httpx.Request) -> dict[str, Any]:
@@ -164,6 +153,7 @@ def _sample(item: PlannedItem, request: httpx.Request) -> dict[str, Any]:
 def _decoded(request: httpx.Request) -> Any:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip()
     if content_type == JSON_TYPE:
-        return orjson.loads(request.content)
+        with suppress(orjson.JSONDecodeError):  # an action may call anything JSON
+            return orjson.loads(request.content)
     text = request.content.decode(errors="replace")
     return dict(parse_qsl(text, keep_blank_values=True)) if content_type == FORM_TYPE else text or None

@@ -100,20 +100,22 @@ def _content(action: CompiledAction, scope: Mapping[str, Any]) -> tuple[bytes | 
 
 
 def _form_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
+    """A value of a form: text and numbers as they are, none as nothing, all else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _url(action: CompiledAction, scope: Mapping[str, Any], against: httpx.URL | None) -> httpx.URL:
     text = action.url.render_text(scope).strip()
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as exc:
-        raise RenderError(f"actions.{action.name}.command.url: {exc}") from None
+    except httpx.InvalidURL:
+        raise RenderError(f"actions.{action.name}.command.url: renders to no valid URL") from None
     if url.scheme not in {"http", "https"} or not url.host:
-        raise RenderError(f"actions.{action.name}.command.url: {text!r} is no absolute http or https URL")
+        raise RenderError(f"actions.{action.name}.command.url: renders to no absolute http or https URL")
     if against is None:
         return url
-    path = against.raw_path.rstrip(b"/") + url.raw_path
-    return url.copy_with(scheme=against.scheme, host=against.host, port=against.port, raw_path=path)
+    # The user and password of the URL are for the host that it names.
+    path = against.raw_path.partition(b"?")[0].rstrip(b"/") + url.raw_path
+    return against.copy_with(raw_path=path)

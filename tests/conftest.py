@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from clarion.ledger.database import Database
+from tests.integration.ledger_databases import KINDS, PostgresqlServer, SqliteFiles, postgresql_server
+
 # Prefect's client reports its use to its makers: tests talk to this machine only.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 # As the command line sets it; and Prefect's handler would write to a stream that a test captured and closed.
@@ -26,3 +29,46 @@ def prefect_server() -> Iterator[None]:
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_SERVER_ANALYTICS_ENABLED: False}
     with temporary_settings(quiet), prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server of the session's own."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    """A folder for the session's SQLite databases."""
+    return SqliteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(params=KINDS)
+def databases(request: pytest.FixtureRequest) -> SqliteFiles | PostgresqlServer:
+    """What makes databases: a test that asks for it runs once on each kind."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def empty_url(databases: SqliteFiles | PostgresqlServer) -> Iterator[str]:
+    """The URL of a database without tables."""
+    url = databases.empty()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def database_url(databases: SqliteFiles | PostgresqlServer) -> Iterator[str]:
+    """The URL of a database with the ledger's tables."""
+    url = databases.migrated()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A ledger with nothing in it, once on SQLite and once on PostgreSQL."""
+    database = Database(database_url)
+    yield database
+    database.close()

@@ -297,8 +297,8 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
             )
         )
         again = RUN_ITEM.update().where(chosen).values(
-            status="pending", reason=None, attempts=0, epoch=RUN_ITEM.c.epoch + 1, due_at=None, claim_token=None,
-            settled_at=None, status_code=None, error_code=None, error=None, latency_ms=None,
+            status="pending", reason=None, attempts=0, epoch=RUN_ITEM.c.epoch + 1, due_at=None,
+            claim_token=None, settled_at=None, status_code=None, error_code=None, error=None, latency_ms=None,
         )  # fmt: skip
         count = connection.execute(again).rowcount
         count_changes(connection, run_id, {"failed": -count, "pending": count})

@@ -4,7 +4,7 @@ A dedupe key that is taken makes the insert do nothing; how many rows did tells 
 are they looked up and stored as skipped. So a list without duplicates pays nothing, and memory stays flat.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -107,7 +107,7 @@ class PlanWriter:
             return
 
     @contextmanager
-    def _planning(self) -> Iterator[Connection]:
+    def _planning(self) -> Generator[Connection]:
         """A write transaction of the run's only planner."""
         with self._database.write() as connection:
             if not keep_lease(connection, self._token):

@@ -18,7 +18,7 @@ RENEW_SECONDS = 2.0
 
 
 def _lease_end(connection: Connection) -> Any:
-    now = connection.scalar(sa.select(utc_now()))
+    now = connection.execute(sa.select(utc_now())).scalar_one()
     return now + timedelta(seconds=LEASE_SECONDS)
 
 
@@ -85,10 +85,9 @@ def reap_workers(database: Database, run_id: int) -> int:
 
 def live_workers(database: Database, run_id: int) -> int:
     """How many workers hold a lease on the run."""
+    living = (WORKER.c.run_id == run_id) & (WORKER.c.lease_expires_at > utc_now())
     with database.read() as connection:
-        return connection.scalar(
-            sa.select(sa.func.count()).where(WORKER.c.run_id == run_id, WORKER.c.lease_expires_at > utc_now())
-        )  # type: ignore[return-value]
+        return connection.execute(sa.select(sa.func.count()).where(living)).scalar_one()
 
 
 def read_control(connection: Connection, run_id: int) -> str:
@@ -102,11 +101,10 @@ def _orphan(connection: Connection, run_id: int, lost_claims: sa.ColumnElement[b
         .where(RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == "sending", lost_claims)
         .order_by(RUN_ITEM.c.id)
         .with_for_update()
-        .cte("claimed")
     )
     lost = connection.execute(
         RUN_ITEM.update()
-        .where(RUN_ITEM.c.id.in_(sa.select(claimed.c.id)))
+        .where(RUN_ITEM.c.id.in_(claimed))  # no CTE: sqlite3 counts no rows of a statement that begins with WITH
         .values(status="unknown", reason="worker-lost", settled_at=utc_now())
     ).rowcount
     count_changes(connection, run_id, {"sending": -lost, "unknown": lost})

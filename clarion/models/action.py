@@ -69,7 +69,7 @@ class Parameter(Model):
         if value is None:
             raise ValueError("the value is missing")
         if not isinstance(value, str | int | float):
-            raise ValueError(f"the value is no {self.type}")
+            raise ValueError(f"the value is no {self.type}")  # noqa: TRY004  # Pydantic knows ValueError
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if self.type == "string":
             return text

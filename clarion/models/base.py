@@ -113,7 +113,7 @@ def _as_mapping(value: Any) -> Any:
             raise ValueError(f"entry {index} must be {{name: ..., value: ...}}")
         name = _as_written(entry["name"])
         if not isinstance(name, str):
-            raise ValueError(f"the name of entry {index} must be text")
+            raise ValueError(f"the name of entry {index} must be text")  # noqa: TRY004  # Pydantic knows ValueError
         if name in pairs:
             raise ValueError(f"entry {index} repeats the name {name!r}")
         pairs[name] = entry["value"]

@@ -38,7 +38,7 @@ def _short_form(key: str) -> Callable[[Any], Any]:
         if isinstance(written, dict | Model):
             return written
         if not isinstance(written, str):
-            raise ValueError("must be text or a mapping")
+            raise ValueError("must be text or a mapping")  # noqa: TRY004  # Pydantic knows ValueError
         return {key: written}
 
     return read

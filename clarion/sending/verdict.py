@@ -15,7 +15,8 @@ import orjson
 
 from clarion.campaign import CompiledAction
 from clarion.errors import RenderError
-from clarion.sending.wire import left_unsent
+from clarion.models.action import ResponsePolicy
+from clarion.sending.wire import UnsendableError, left_unsent
 from clarion.templating import Compiled
 
 Outcome = Literal["succeeded", "retry", "held", "unknown", "refused"]
@@ -44,8 +45,13 @@ class Verdict:
 
 
 def judge_failure(error: httpx.RequestError) -> Verdict:
-    """The verdict on a call without an answer: unknown unless nothing can have left this machine."""
+    """The verdict on a call without an answer: unknown unless nothing can have left this machine.
+
+    A request that cannot be written at all is refused for good: no other try would fare better.
+    """
     outcome: Outcome = "retry" if left_unsent(error) else "unknown"
+    if isinstance(error, UnsendableError | httpx.UnsupportedProtocol):
+        outcome = "refused"
     kind = type(error).__name__
     return Verdict(outcome=outcome, answered=False, error_code=kind, error=_short(str(error) or kind))
 
@@ -81,23 +87,28 @@ def judge_response(
 def _outcome(
     action: CompiledAction, answer: dict[str, Any], code: int, *, has_retry_after: bool, now: datetime
 ) -> Outcome:
-    policy = action.action.response
-    may_retry = _matches(code, policy.retry_codes)
-    if may_retry and (code == TOO_MANY_REQUESTS or (code == SERVICE_UNAVAILABLE and has_retry_after)):
+    by_code = _by_code(action.action.response, code)
+    throttled = code == TOO_MANY_REQUESTS or (code == SERVICE_UNAVAILABLE and has_retry_after)
+    if by_code == "retry" and throttled:
         return "held"
     scope = {"response": answer}
     if action.retry is not None and action.retry.holds(scope, now=now):
         return "retry"
-    if _matches(code, policy.success_codes):
-        return "succeeded" if action.success is None or action.success.holds(scope, now=now) else "refused"
-    if _matches(code, policy.unknown_codes):
-        return "unknown"
-    return "retry" if may_retry else "refused"
+    if by_code == "succeeded" and action.success is not None and not action.success.holds(scope, now=now):
+        return "refused"
+    return by_code
 
 
-def _matches(code: int, codes: list[str]) -> bool:
-    text = str(code)
-    return text in codes or f"{text[0]}xx" in codes
+def _by_code(policy: ResponsePolicy, code: int) -> Outcome:
+    """What the status code alone says: a code that is written out (`502`) before a class of them (`5xx`)."""
+    for text in (str(code), f"{code // 100}xx"):
+        if text in policy.success_codes:
+            return "succeeded"
+        if text in policy.unknown_codes:
+            return "unknown"
+        if text in policy.retry_codes:
+            return "retry"
+    return "refused"
 
 
 def response_scope(response: httpx.Response) -> dict[str, Any]:

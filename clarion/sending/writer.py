@@ -2,6 +2,9 @@
 
 Whatever has gathered while the last commit was on its way goes into the next one: a single message is
 committed at once, a thousand a second share a few dozen commits, and nothing waits for a timer.
+
+Every process locks in the same order, so that none waits for another in a circle on PostgreSQL: its lease,
+the items that it settles, the rate limits by name, the counters of the runs by number.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from clarion.errors import LedgerError
 from clarion.ledger.claims import ClaimedItem, OpenWork, Settlement, Slice, claim, open_work, settle
@@ -26,6 +29,12 @@ from clarion.ledger.workers import read_control, renew_lease
 MOST_AT_ONCE = 1_000
 COMMIT_TRIES = 6
 FIRST_RETRY_SECONDS = 0.2
+
+_UNWRITABLE = (DataError, IntegrityError, ProgrammingError)
+"""What the database says of something that it will not take however often it is asked."""
+
+Changes = Counter[tuple[int, str]]
+"""(run, counter) to the difference that a transaction makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +62,20 @@ class Beat:
     control: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Operation:
-    """Something to do in the next transaction. Settlements go first, so that claims see their holds."""
+    """Something to do in the next transaction.
 
-    apply: Callable[[Connection, Counter[tuple[int, str]]], Any] | None
+    `lease` is done before the settlements and `apply` after them, so that claims see their holds; `limit` is
+    the key of the rate limit that `apply` locks.
+    """
+
     future: asyncio.Future[Any]
+    lease: Callable[[Connection], Any] | None = None
     settlement: tuple[int, str, Settlement] | None = None
     hold: tuple[str, float] | None = None
+    apply: Callable[[Connection, Changes], Any] | None = None
+    limit: str = ""
     result: Any = field(default=None)
 
 
@@ -87,7 +102,7 @@ class LedgerWriter:
     async def claim(self, run_id: int, part: Slice, *, token: str, most: int, limit: Limit) -> Claimed:
         """Claims up to `most` items of a slice that have a permit to leave within a second."""
 
-        def apply(connection: Connection, changes: Counter[tuple[int, str]]) -> Claimed:
+        def apply(connection: Connection, changes: Changes) -> Claimed:
             permits = take_permits(connection, key=limit.key, tps=limit.tps, most=most)
             if not permits.delays:
                 return Claimed((), (), permits.wait_seconds)
@@ -99,44 +114,49 @@ class LedgerWriter:
             changes[run_id, "sending"] += len(items)
             return Claimed(items, permits.delays, 0.0)
 
-        return await self._submit(apply)
+        return await self._submit(apply=apply, limit=limit.key)
 
     async def settle(
         self, run_id: int, settlement: Settlement, *, token: str, held: tuple[str, float] | None = None
     ) -> None:
         """Records what became of an item; `held` also holds a limit back for so many seconds."""
-        await self._submit(None, settlement=(run_id, token, settlement), hold=held)
+        await self._submit(settlement=(run_id, token, settlement), hold=held)
 
     async def open_work(self, run_id: int, part: Slice) -> OpenWork:
         """What of a slice is still pending."""
-        return await self._submit(lambda connection, _: open_work(connection, run_id=run_id, part=part))
+        return await self._submit(apply=lambda connection, _: open_work(connection, run_id=run_id, part=part))
 
     async def beat(self, run_id: int, token: str) -> Beat:
         """Renews the worker's lease and reads the run's control."""
         return await self._submit(
-            lambda connection, _: Beat(renew_lease(connection, token), read_control(connection, run_id))
+            lease=lambda connection: Beat(renew_lease(connection, token), read_control(connection, run_id))
         )
 
-    def _submit(
-        self,
-        apply: Callable[[Connection, Counter[tuple[int, str]]], Any] | None,
-        *,
-        settlement: tuple[int, str, Settlement] | None = None,
-        hold: tuple[str, float] | None = None,
-    ) -> asyncio.Future[Any]:
+    def _submit(self, **operation: Any) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Operation(apply, future, settlement, hold))
+        self._queue.put(_Operation(future=future, **operation))
         return future
 
     def _run(self) -> None:
         while batch := self._gather():
-            try:
-                self._commit_patiently(batch)
-            except Exception as exc:  # noqa: BLE001  # told to whoever awaits the result
-                error: Exception | None = exc
-            else:
-                error = None
-            self._loop.call_soon_threadsafe(_resolve, batch, error)
+            self._commit_or_tell(batch)
+
+    def _commit_or_tell(self, batch: Sequence[_Operation]) -> None:
+        """Commits, and tells whoever awaits the results.
+
+        What cannot be written fails alone: the batch is halved until the rest of it is committed.
+        """
+        error: Exception | None = None
+        try:
+            self._commit_patiently(batch)
+        except Exception as exc:  # noqa: BLE001  # told to whoever awaits the result
+            if len(batch) > 1 and not isinstance(exc, LedgerError):
+                middle = len(batch) // 2
+                self._commit_or_tell(batch[:middle])
+                self._commit_or_tell(batch[middle:])
+                return
+            error = exc
+        self._loop.call_soon_threadsafe(_resolve, batch, error)
 
     def _gather(self) -> list[_Operation]:
         """What waits in the queue, at least one operation; empty at the end."""
@@ -160,6 +180,8 @@ class LedgerWriter:
         for number in range(COMMIT_TRIES):
             try:
                 return self._commit(batch)
+            except _UNWRITABLE:
+                raise
             except DBAPIError as exc:
                 if number == COMMIT_TRIES - 1:
                     raise LedgerError(f"cannot write to the database: {exc.orig}") from exc
@@ -167,29 +189,45 @@ class LedgerWriter:
         return None
 
     def _commit(self, batch: Sequence[_Operation]) -> None:
-        settlements: dict[tuple[int, str], list[Settlement]] = defaultdict(list)
-        holds: dict[str, float] = {}
-        changes: Counter[tuple[int, str]] = Counter()
-        for operation in batch:
-            if operation.settlement is not None:
-                run_id, token, settlement = operation.settlement
-                settlements[run_id, token].append(settlement)
-            if operation.hold is not None:
-                key, seconds = operation.hold
-                holds[key] = max(seconds, holds.get(key, 0.0))
+        changes: Changes = Counter()
         with self._database.write() as connection:
-            for (run_id, token), results in settlements.items():
-                moved = settle(connection, run_id=run_id, token=token, results=results)
-                changes.update({(run_id, status): change for status, change in moved.items()})
-            for key, seconds in holds.items():
-                hold(connection, key=key, seconds=seconds)
             for operation in batch:
-                if operation.apply is not None:
-                    operation.result = operation.apply(connection, changes)
-            for run_id in {run_id for run_id, _ in changes}:
+                if operation.lease is not None:
+                    operation.result = operation.lease(connection)
+            _settle(connection, batch, changes)
+            _pace_and_apply(connection, batch, changes)
+            for run_id in sorted({run_id for run_id, _ in changes}):
                 count_changes(
                     connection, run_id, {name: n for (of, name), n in changes.items() if of == run_id}
                 )
+
+
+def _settle(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
+    settlements: dict[tuple[int, str], list[Settlement]] = defaultdict(list)
+    for operation in batch:
+        if operation.settlement is not None:
+            run_id, token, settlement = operation.settlement
+            settlements[run_id, token].append(settlement)
+    for (run_id, token), results in settlements.items():
+        moved = settle(connection, run_id=run_id, token=token, results=results)
+        changes.update({(run_id, status): change for status, change in moved.items()})
+
+
+def _pace_and_apply(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
+    """Limit by limit: first what holds it back, then the claims that it paces."""
+    holds: dict[str, float] = {}
+    paced: dict[str, list[tuple[_Operation, Callable[[Connection, Changes], Any]]]] = defaultdict(list)
+    for operation in batch:
+        if operation.hold is not None:
+            key, seconds = operation.hold
+            holds[key] = max(seconds, holds.get(key, 0.0))
+        if operation.apply is not None:
+            paced[operation.limit].append((operation, operation.apply))
+    for key in sorted({*holds, *paced}):
+        if key in holds:
+            hold(connection, key=key, seconds=holds[key])
+        for operation, apply in paced[key]:
+            operation.result = apply(connection, changes)
 
 
 def _resolve(batch: Sequence[_Operation], error: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""The examples: each loads, previews as the index says, and runs against the sandbox as its provider documents.
+"""The examples: each previews as the index says, and runs against the sandbox as its provider documents.
 
 They are found by their `job.yaml`, so a new one is tested by itself; it needs a row in the index, and an
 entry in PROVIDERS where its provider is a new one.
@@ -7,244 +7,32 @@ entry in PROVIDERS where its provider is a new one.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
-import phonenumbers
 import pytest
 from jsonschema import Draft202012Validator
-from pydantic import SecretStr
 
-from clarion.campaign import Campaign, compile_job
 from clarion.contacts import write_contacts
 from clarion.jobfile import load_job
-from clarion.ledger.claims import Slice
 from clarion.ledger.database import Database
-from clarion.ledger.items import read_items
-from clarion.ledger.plans import PlanWriter
-from clarion.ledger.runs import NewRun, create_run
-from clarion.ledger.summaries import count_items
-from clarion.ledger.tables import RUN_ITEM
-from clarion.models.credentials import ApiKey, Credentials, dummy_credentials
-from clarion.planning import ListReader, Planner
-from clarion.previewing import Preview, preview
-from clarion.rendering import FORM_TYPE, JSON_TYPE
 from clarion.sandbox import Behaviour, Sandbox
-from clarion.sending.sender import Sender
-from clarion.sending.wire import Wire
-from clarion.sending.writer import Limit
+from clarion.sending.verdict import judge_response
+from tests.acceptance.provider_requests import PROVIDERS, Provider
+from tests.acceptance.rehearsals import EXAMPLES, campaign_of, previewed, rehearse
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
-DEMO = ROOT / "clarion" / "demo" / "job.yaml"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/job.yaml"))
-
-CREDENTIALS: Mapping[str, Credentials] = {
-    "api-key/vonage": ApiKey(
-        fields={"api_key": SecretStr("abcd1234"), "api_secret": SecretStr("abcdef0123456789")},
-        location="body",
-    ),
-    "api-key/teams": ApiKey(fields={"sig": SecretStr("made-up-signature")}, location="query"),
-}
-"""As the READMEs save them; what is not here is made up by its type."""
-
-
-def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The schema of an object with these properties and no others."""
-    return {
-        "type": "object",
-        "properties": required | (optional or {}),
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items, "minItems": 1}
-
-
-TEXT = {"type": "string", "minLength": 1}
-E164 = {"type": "string", "pattern": r"^\+[1-9]\d{7,14}$"}
-DIGITS = {"type": "string", "pattern": r"^[1-9]\d{7,14}$"}
-SENDER = {"type": "string", "pattern": r"^([A-Za-z0-9]{1,11}|\d{7,15})$"}
-ADDRESS = _object({"email": {"type": "string", "pattern": "@example"}}, {"name": TEXT})
-REFERENCE = {"type": "string", "minLength": 1, "maxLength": 40}
-MASKED = {"const": "***"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provider:
-    """A request as a provider documents it, and as the sandbox keeps it: the secrets as `***`."""
-
-    status: int
-    content_type: str = JSON_TYPE
-    body: dict[str, Any]
-    authorization: str | None
-    query: dict[str, str] = field(default_factory=dict)
-
-
-MESSAGE = {"from": SENDER, "to": DIGITS, "client_ref": REFERENCE}
-PROVIDERS: Mapping[str, Provider] = {
-    r"https://api\.nexmo\.com/v1/messages": Provider(
-        status=202,
-        authorization="Bearer ***",
-        body={
-            "oneOf": [
-                _object(
-                    {
-                        "channel": {"const": "sms"},
-                        "message_type": {"const": "text"},
-                        "text": {"type": "string", "minLength": 1, "maxLength": 1000},
-                        **MESSAGE,
-                    }
-                ),
-                _object(
-                    {
-                        "channel": {"const": "whatsapp"},
-                        "message_type": {"const": "template"},
-                        "whatsapp": _object({"policy": {"const": "deterministic"}, "locale": TEXT}),
-                        "template": _object(
-                            {"name": {"type": "string", "pattern": "^[^:]+:[^:]+$"}, "parameters": _list(TEXT)}
-                        ),
-                        **MESSAGE,
-                    }
-                ),
-            ]
-        },
-    ),
-    r"https://api\.nexmo\.com/v0\.1/messages": Provider(
-        status=202,
-        authorization="Basic ***",
-        body=_object(
-            {
-                "from": _object({"type": {"const": "sms"}, "number": DIGITS}),
-                "to": _object({"type": {"const": "sms"}, "number": DIGITS}),
-                "message": _object({"content": _object({"type": {"const": "text"}, "text": TEXT})}),
-                "client_ref": REFERENCE,
-            }
-        ),
-    ),
-    r"https://api\.nexmo\.com/v1/calls": Provider(
-        status=201,
-        authorization="Bearer ***",
-        body=_object(
-            {
-                "to": _list(_object({"type": {"const": "phone"}, "number": DIGITS})),
-                "from": _object({"type": {"const": "phone"}, "number": DIGITS}),
-                "ncco": _list(
-                    _object(
-                        {"action": {"const": "talk"}, "text": TEXT},
-                        {
-                            "language": TEXT,
-                            "loop": {"type": "integer", "minimum": 0},
-                            "bargeIn": {"type": "boolean"},
-                        },
-                    )
-                ),
-            },
-            {"ringing_timer": {"type": "integer", "minimum": 1, "maximum": 120}},
-        ),
-    ),
-    r"https://rest\.nexmo\.com/sms/json": Provider(
-        status=200,
-        content_type=FORM_TYPE,
-        authorization=None,
-        body=_object(
-            {"api_key": MASKED, "api_secret": MASKED, "from": SENDER, "to": DIGITS, "text": TEXT},
-            {
-                "type": {"enum": ["text", "unicode"]},
-                "ttl": {"type": "string", "pattern": r"^\d{5,9}$"},
-                "client-ref": REFERENCE,
-            },
-        ),
-    ),
-    r"https://api\.twilio\.com/2010-04-01/Accounts/AC[0-9a-f]{32}/Messages\.json": Provider(
-        status=201,
-        content_type=FORM_TYPE,
-        authorization="Basic ***",
-        body=_object(
-            {"To": E164, "From": E164, "Body": {"type": "string", "minLength": 1, "maxLength": 1600}},
-            {"ValidityPeriod": {"type": "string", "pattern": r"^\d{1,5}$"}},
-        ),
-    ),
-    r"https://api\.sendgrid\.com/v3/mail/send": Provider(
-        status=202,
-        authorization="Bearer ***",
-        body=_object(
-            {
-                "personalizations": _list(
-                    _object(
-                        {"to": _list(ADDRESS)},
-                        {"custom_args": {"type": "object", "additionalProperties": TEXT}},
-                    )
-                ),
-                "from": ADDRESS,
-                "subject": TEXT,
-                "content": {
-                    "type": "array",
-                    "prefixItems": [
-                        _object({"type": {"const": "text/plain"}, "value": TEXT}),
-                        _object({"type": {"const": "text/html"}, "value": TEXT}),
-                    ],
-                    "minItems": 2,
-                    "items": False,
-                },
-            },
-            {"headers": {"type": "object", "additionalProperties": TEXT}, "categories": _list(TEXT)},
-        ),
-    ),
-    r"https://hooks\.slack\.com/services/T\w+/B\w+/\w+": Provider(
-        status=200,
-        authorization=None,
-        body=_object(
-            {"text": TEXT},
-            {
-                "blocks": _list(
-                    _object(
-                        {
-                            "type": {"enum": ["header", "section"]},
-                            "text": _object({"type": {"enum": ["plain_text", "mrkdwn"]}, "text": TEXT}),
-                        }
-                    )
-                )
-            },
-        ),
-    ),
-    r"https://[\w.-]+\.logic\.azure\.com/workflows/\w+/triggers/manual/paths/invoke": Provider(
-        status=202,
-        authorization=None,
-        query={"api-version": "2016-06-01", "sp": "/triggers/manual/run", "sv": "1.0", "sig": "***"},
-        body=_object(
-            {
-                "type": {"const": "message"},
-                "attachments": _list(
-                    _object(
-                        {
-                            "contentType": {"const": "application/vnd.microsoft.card.adaptive"},
-                            "content": _object(
-                                {
-                                    "$schema": {"const": "http://adaptivecards.io/schemas/adaptive-card.json"},
-                                    "type": {"const": "AdaptiveCard"},
-                                    "version": TEXT,
-                                    "body": _list({"type": "object", "required": ["type"]}),
-                                }
-                            ),
-                        }
-                    )
-                ),
-            }
-        ),
-    ),
-}
-"""By a pattern of the URL without its query."""
+FILES = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file())
+DEMO_CONTACTS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,12 +48,16 @@ def index() -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for line in (EXAMPLES / "README.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("| ["):
-            name, _provider, _shows, sent, skipped = (cell.strip() for cell in line.strip("|").split("|"))
+            link, _provider, _shows, sent, skipped = (cell.strip() for cell in line.strip("|").split("|"))
             reasons = [] if skipped == "-" else [entry.rsplit(" ", 1) for entry in skipped.split(", ")]
-            rows[name.partition("](")[2].rstrip(")")] = Row(
-                sent=int(sent), skipped={reason: int(count) for reason, count in reasons}
-            )
+            name = link.partition("](")[2].rstrip(")")
+            rows[name] = Row(sent=int(sent), skipped={reason: int(count) for reason, count in reasons})
     return rows
+
+
+def job_file(name: str) -> Path:
+    """The job of an example."""
+    return EXAMPLES / name / "job.yaml"
 
 
 def readme(name: str) -> str:
@@ -273,63 +65,28 @@ def readme(name: str) -> str:
     return (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
 
 
-def no_runs(source: Any) -> Iterator[Any]:
-    """For jobs that read no earlier run."""
-    raise AssertionError(source)
+def provider_of(url: httpx.URL) -> Provider:
+    """What documents the requests to a URL."""
+    address = f"{url.scheme}://{url.host}{url.path}"
+    found = [provider for pattern, provider in PROVIDERS.items() if re.fullmatch(pattern, address)]
+    assert len(found) == 1, f"{address} needs an entry in PROVIDERS"
+    return found[0]
 
 
-def campaign_of(path: Path) -> tuple[Campaign, ListReader]:
-    """A job compiled and checked, with what reads its lists."""
-    campaign = compile_job(load_job(path))
-    reader = ListReader(base=path.parent, run_items=no_runs)
-    reader.check(campaign)
-    return campaign, reader
+def without_secret(url: httpx.URL) -> str:
+    """The path as the sandbox keeps it."""
+    return re.sub(r"^(/services/\w+/\w+/)\w+$", r"\1***", url.path)
 
 
-def credentials_of(campaign: Campaign) -> dict[str, Credentials]:
-    """The credentials of each action that has some, as saved by the README."""
-    return {
-        name: CREDENTIALS.get(action.action.credentials) or dummy_credentials(action.action.credentials)
-        for name, action in campaign.actions.items()
-        if action.action.credentials
-    }
-
-
-def previewed(path: Path) -> Preview:
-    """A preview with all of its requests."""
-    campaign, reader = campaign_of(path)
-    auths = {name: found.masked_auth() for name, found in credentials_of(campaign).items()}
-    return preview(campaign, reader=reader, auths=auths, samples=1_000)
-
-
-def rehearse(path: Path, *, database: Database, against: str) -> list[dict[str, Any]]:
-    """Plans and sends a job as a run does, without Prefect and without pacing; its items, settled."""
-    campaign, reader = campaign_of(path)
-    job = campaign.job
-    run = create_run(
-        database,
-        NewRun(
-            job_name=job.name,
-            job=job.model_dump_json(),
-            base=str(path.parent),
-            kind="rehearsal",
-            against=against,
-        ),
-    )
-    writer = PlanWriter(database, run.id)
-    writer.begin()
-    for items in Planner(campaign=campaign, run=run.scope(), now=datetime.now(UTC), reader=reader).plan():
-        writer.write(items)
-    writer.finish(limit=None, bad_rows=reader.report.bad_rows)
-    sender = Sender(database, wire=lambda: Wire(max_connections=8), connections=8)
-    auths = {name: found.auth() for name, found in credentials_of(campaign).items()}
-    limits = {name: Limit(key=name, tps=None) for name in campaign.actions}
-    session = sender.open(run, campaign, auths=auths, limits=limits)
-    for action in campaign.actions:
-        sender.deliver(session, Slice(action=action, first_id=0, last_id=10**9))
-    assert sender.leave(session) == 0
-    sender.close()
-    return [item for page in read_items(database, run.id) for item in page]
+def agrees(shown: Any, sent: Any) -> bool:
+    """Whether a README shows what is sent; a text that ends in `...` is the beginning of one."""
+    if isinstance(shown, dict) and isinstance(sent, dict):
+        return shown.keys() == sent.keys() and all(agrees(shown[key], sent[key]) for key in shown)
+    if isinstance(shown, list) and isinstance(sent, list):
+        return len(shown) == len(sent) and all(map(agrees, shown, sent))
+    if isinstance(shown, str) and isinstance(sent, str) and shown.endswith(" ..."):
+        return sent.startswith(shown.removesuffix(" ...") + "\n")
+    return type(shown) is type(sent) and shown == sent
 
 
 @pytest.fixture
@@ -337,4 +94,203 @@ def database(tmp_path: Path) -> Iterator[Database]:
     """A ledger of the test's own."""
     found = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
     yield found
-    found.engine.dispose()
+    found.close()
+
+
+def test_examples_are_all_in_the_index():
+    """The index has a row for each example, and no other."""
+    assert NAMES
+    assert sorted(index()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_previews_as_the_index_says(name: str):
+    """Nothing fails to render, and what would be sent and skipped is what the index promises."""
+    row = index()[name]
+    found = previewed(job_file(name))
+    assert found.problems == []
+    assert found.bad_rows == 0
+    assert found.skipped_by_reason() == row.skipped
+    assert found.counts()["pending"] == row.sent == len(found.samples)
+    assert found.counts()["total"] == row.sent + sum(row.skipped.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_uses_every_segment(name: str):
+    """A segment that nobody is in shows nothing."""
+    found = previewed(job_file(name))
+    segments = [segment.name for segment in load_job(job_file(name)).segments]
+    assert [segment for segment in segments if not found.counts(segment)["pending"]] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_sends_what_its_provider_documents(name: str, database: Database):
+    """Every item is settled as promised, and every request is one that the provider's reference describes."""
+    row = index()[name]
+    expected = {sample["row"]: httpx.URL(sample["url"]) for sample in previewed(job_file(name)).samples}
+    with Sandbox() as sandbox:
+        items = rehearse(job_file(name), database=database, against=sandbox.url)
+        requests = sandbox.requests()
+    statuses = Counter(item["status"] for item in items)
+    assert statuses == Counter(succeeded=row.sent, skipped=sum(row.skipped.values()))
+    reasons = Counter(item["reason"] for item in items if item["status"] == "skipped")
+    assert reasons == Counter(row.skipped)
+    assert Counter(request["path"] for request in requests) == Counter(
+        without_secret(expected[item["row"]]) for item in items if item["status"] == "succeeded"
+    )
+    provider = provider_of(next(iter(expected.values())))
+    for request in requests:
+        assert request["method"] == "POST"
+        assert request["headers"]["content-type"] == provider.content_type
+        assert request["headers"].get("authorization") == provider.authorization
+        assert dict(parse_qsl(request["query"])) == provider.query
+        assert request["status"] == provider.status
+        errors = [error.message for error in Draft202012Validator(provider.body).iter_errors(request["body"])]
+        assert errors == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_reads_the_providers_id(name: str, database: Database):
+    """Where the action says where the id of a message is, each message has one of its own."""
+    campaign, _ = campaign_of(job_file(name))
+    with Sandbox() as sandbox:
+        items = rehearse(job_file(name), database=database, against=sandbox.url)
+    sent = [item for item in items if item["status"] == "succeeded"]
+    reads = {name: action.invocation_id is not None for name, action in campaign.actions.items()}
+    assert [item["invocation_id"] is not None for item in sent] == [reads[item["action"]] for item in sent]
+    ids = [item["invocation_id"] for item in sent if item["invocation_id"]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_fails_with_the_providers_reason(name: str, database: Database):
+    """A refusal is a failure at once, told in the provider's words wherever the answer has some."""
+    campaign, _ = campaign_of(job_file(name))
+    with Sandbox(Behaviour(reject=1.0)) as sandbox:
+        items = rehearse(job_file(name), database=database, against=sandbox.url)
+    refused = [item for item in items if item["status"] != "skipped"]
+    assert {(item["status"], item["reason"], item["attempts"]) for item in refused} == {
+        ("failed", "refused", 1)
+    }
+    for item in refused:
+        action = campaign.actions[item["action"]]
+        assert item["error_code"]
+        assert action.error_code is None or item["error_code"] != str(item["status_code"])
+        assert action.error_reason is None or item["error"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_readme_tells_how_to_run_it(name: str):
+    """The README has the command for each credentials block, the rehearsal, and the first request."""
+    text = readme(name)
+    campaign, _ = campaign_of(job_file(name))
+    for action in campaign.actions.values():
+        if action.action.credentials:
+            assert f"$ clarion credentials save {action.action.credentials}" in text
+    assert f"$ clarion run examples/{name}/job.yaml --against http://127.0.0.1:8099\n" in text
+    sample = previewed(job_file(name)).samples[0]
+    assert f"`{sample['method']} {sample['url'].partition('?')[0]}`" in text
+    shown = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    sent = {key: value for key, value in sample["body"].items() if value != "****"}
+    assert agrees(shown, sent)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_example_files_name_nobody(name: str):
+    """Every number is one of those kept free for fiction, every address is below an example domain."""
+    text = (EXAMPLES / name).read_text(encoding="utf-8").replace("(0)", "")
+    for token in re.findall(r"[+(]?\d[\d ().-]{7,}\d", text):
+        digits = re.sub(r"\D", "", token)
+        if 10 <= len(digits) <= 13:  # shorter is a date or an amount, longer an id
+            assert re.fullmatch(r"(44|0)7700900\d{3}|1?\d{3}55501\d\d", digits), token
+    for domain in re.findall(r"[\w.]+@([\w.]+\w)", text):
+        assert domain in {"example.com", "example.net", "example.org"}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("0", "succeeded"), ("1", "retry"), ("10", "retry"), ("5", "refused"), ("7", "refused")],
+)
+def test_legacy_sms_reads_the_verdict_from_the_body(status: str, outcome: str):
+    """The answer is HTTP 200 whatever happened; throttled is another try, never a success."""
+    campaign, _ = campaign_of(job_file("vonage-sms-legacy"))
+    answer = httpx.Response(200, json={"message-count": "1", "messages": [{"status": status}]})
+    verdict = judge_response(campaign.actions["send-sms"], answer, {}, now=datetime.now(UTC))
+    assert verdict.outcome == outcome
+
+
+def test_legacy_sms_is_tried_again_when_the_body_says_so(database: Database):
+    """Against a provider that errs within its 200s, each message is accepted once or told as failed."""
+    with Sandbox(Behaviour(error=0.5, seed=1)) as sandbox:
+        items = rehearse(job_file("vonage-sms-legacy"), database=database, against=sandbox.url)
+        verdicts = Counter(request["verdict"] for request in sandbox.requests())
+        stats = sandbox.stats()
+    sent = [item for item in items if item["status"] != "skipped"]
+    assert Counter(item["status"] for item in sent) == {
+        "succeeded": verdicts["accepted"],
+        "failed": verdicts["error"],
+    }
+    assert verdicts["unavailable"] > 0
+    assert sum(item["attempts"] for item in sent) == stats["requests"]
+    assert stats["duplicates"] == {}
+
+
+def test_demo_job_comes_to_what_the_contacts_promise(tmp_path: Path, database: Database):
+    """The demo's job, as the package has it, skips and sends what the list's own counts say."""
+    path = tmp_path / "job.yaml"
+    path.write_bytes((files("clarion") / "demo" / "job.yaml").read_bytes())
+    contacts = write_contacts(tmp_path / "contacts.csv", count=DEMO_CONTACTS)
+    found = previewed(path)
+    assert found.problems == []
+    skipped = found.skipped_by_reason()
+    assert found.counts()["total"] == contacts.count
+    assert found.counts()["pending"] == contacts.sendable - contacts.without_consent
+    assert sum(skipped.values()) == contacts.count - found.counts()["pending"]
+    assert set(skipped) == {"no-segment", "invalid-recipient", "duplicate"}
+    assert all(found.counts(segment.name)["pending"] for segment in load_job(path).segments)
+    behaviour = Behaviour(error=0.05, reject=0.02, seed=7)
+    with Sandbox(behaviour) as sandbox:
+        items = rehearse(path, database=database, against=sandbox.url)
+        stats = sandbox.stats()
+    settled = Counter(item["status"] for item in items)
+    refused = sum(
+        behaviour.refuses(str(item["recipient"])[1:]) for item in items if item["status"] != "skipped"
+    )
+    assert settled["failed"] == refused > 0
+    assert settled["succeeded"] == stats["accepted"] == found.counts()["pending"] - refused
+    assert stats["errors"] > 0
+    assert stats["duplicates"] == {}
+    assert {item["error_code"] for item in items if item["status"] == "failed"} == {
+        "Invalid or Missing Msisdn Param"
+    }
+
+
+def test_example_runs_from_the_command_line(tmp_path: Path):
+    """As the README says, in a process of its own, with nothing saved and nothing set up."""
+    name = "vonage-messages-sms"
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("CLARION", "PREFECT"))
+    }
+    home = {
+        "HOME": str(tmp_path),
+        "CLARION_HOME": str(tmp_path / "clarion"),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+    }
+    with Sandbox() as sandbox:
+        command = [str(Path(sys.executable).parent / "clarion"), "run", f"examples/{name}/job.yaml"]
+        done = subprocess.run(
+            [*command, "--against", sandbox.url, "--json"],
+            cwd=EXAMPLES.parent,
+            env=environment | home | {"DO_NOT_TRACK": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        stats = sandbox.stats()
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "completed"
+    assert report["counts"]["succeeded"] == stats["accepted"] == index()[name].sent
+    assert report["skipped_by_reason"] == index()[name].skipped
+    assert stats["duplicates"] == {}

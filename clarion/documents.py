@@ -30,10 +30,10 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's core types, numbers that remember their spelling, no repeated keys, no dates, no tags."""
 
     def get_single_node(self) -> yaml.Node | None:
-        """The file's one tree, its references not more than can be followed."""
+        """The file's one tree, looked over before anything is made of it."""
         node = super().get_single_node()
         if node is not None:
-            _check_references(node)
+            _check_tree(node)
         return node
 
 
@@ -41,7 +41,8 @@ _Loader.yaml_implicit_resolvers = {}
 _Loader.yaml_constructors = {}
 
 
-def _check_references(root: yaml.Node) -> None:
+def _check_tree(root: yaml.Node) -> None:
+    """Refuses a key that stands twice, and more references than can be followed."""
     seen: set[int] = set()
     repeated, waiting = 0, [root]
     while waiting:
@@ -50,11 +51,23 @@ def _check_references(root: yaml.Node) -> None:
             repeated += 1
             if repeated > MAX_REPEATED_VALUES:
                 raise _wrong(node, f"the references (*) repeat more than {MAX_REPEATED_VALUES} values")
+        elif isinstance(node, yaml.MappingNode):
+            _check_keys(node)
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
-            waiting += [each for pair in node.value for each in pair]
+            waiting += [value for _, value in node.value]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _wrong(key, "a key must be text")
+        if key.value in seen and key.tag != f"{_TAG}merge":
+            raise _wrong(key, f"the key {key.value!r} stands here twice")
+        seen.add(key.value)
 
 
 def _wrong(node: yaml.Node, problem: str) -> ConstructorError:
@@ -90,23 +103,16 @@ def _spelled_float(text: str) -> SourceFloat:
 def _construct_mapping(loader: _Loader, node: yaml.Node) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode):
         raise _wrong(node, "this is no mapping")
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.tag == f"{_TAG}merge":
-            continue
-        _check_key(key)
-        if key.value in seen:
-            raise _wrong(key, f"the key {key.value!r} stands here twice")
-        seen.add(key.value)
     loader.flatten_mapping(node)  # what is merged in comes first, so that the mapping's own keys count
-    for key, _ in node.value:
-        _check_key(key)
     return {key.value: loader.construct_object(value, deep=True) for key, value in node.value}
 
 
-def _check_key(key: yaml.Node) -> None:
-    if not isinstance(key, yaml.ScalarNode):
-        raise _wrong(key, "a key must be text")
+def _construct_text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    text = str(loader.construct_scalar(node))
+    # JSON escapes an emoji as the two halves of a pair; YAML would keep them apart.
+    return (
+        text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    )
 
 
 def _refuse_tag(_loader: _Loader, node: yaml.Node) -> NoReturn:
@@ -122,7 +128,7 @@ for _name, _pattern, _starts, _make in (
     _Loader.add_implicit_resolver(_TAG + _name, _pattern, list(_starts))
     _Loader.add_constructor(_TAG + _name, _construct_scalar(_pattern, _make))
 _Loader.add_implicit_resolver(f"{_TAG}merge", re.compile(r"^<<$"), ["<"])
-_Loader.add_constructor(f"{_TAG}str", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor(f"{_TAG}str", _construct_text)
 _Loader.add_constructor(f"{_TAG}seq", lambda loader, node: loader.construct_sequence(node, deep=True))
 _Loader.add_constructor(f"{_TAG}map", _construct_mapping)
 _Loader.add_constructor(None, _refuse_tag)

@@ -138,13 +138,14 @@ _EXPECTED = {
 
 def _problem(model: type[BaseModel], error: dict[str, Any]) -> InputError:
     where = path_text(_without_tags(error["loc"])) or "file"
-    kind, given = error["type"], _shown(error["input"])
+    kind = error["type"]
     if kind == "extra_forbidden":
         return _unknown_key(model, error["loc"], where=where)
     if kind == "missing":
         return JobError("is missing", where=where)
     if kind == "value_error":
         return JobError(error["msg"].removeprefix("Value error, "), where=where)
+    given = _shown(error["input"])
     if kind == "literal_error":
         choices = str(error["ctx"]["expected"])
         names = re.findall(r"'([^']*)'", choices)

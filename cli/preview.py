@@ -1,5 +1,6 @@
 """`clarion preview`: who would get what. Nothing is sent."""
 
+import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -41,11 +42,16 @@ def show(
     campaign = compile_job(whole)
     reader = list_reader(whole)
     reader.check(campaign)
+    auths, missing = masked_auths(campaign)
+    for reference in missing:
+        sys.stderr.write(
+            f"{reference} is not saved yet; a run needs it: `clarion credentials save {reference}`\n"
+        )
     with Console(stderr=True).status("reading the lists") as status:
         found = preview(
             campaign,
             reader=reader,
-            auths=masked_auths(campaign),
+            auths=auths,
             samples=samples,
             on_rows=lambda rows: status.update(f"{rows:,} rows"),
         )

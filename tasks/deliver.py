@@ -1,6 +1,5 @@
 """The mapped step: one slice of run items, claimed, rendered, sent, judged, recorded."""
 
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run

@@ -10,7 +10,7 @@ import httpx
 
 from blocks.credentials import load_credentials
 from clarion.campaign import Campaign, compile_job
-from clarion.errors import SettingError
+from clarion.errors import JobError, SettingError
 from clarion.ledger.database import Database, database_url
 from clarion.ledger.items import run_list_frames
 from clarion.ledger.runs import RunRecord, find_run
@@ -112,9 +112,21 @@ def list_reader(job: Job, *, base: Path | None = None) -> ListReader:
     )
 
 
-def masked_auths(campaign: Campaign) -> dict[str, RequestAuth]:
-    """The credentials of each action, every secret as `****`."""
-    return {name: load_credentials(each).masked_auth() for name, each in _references(campaign).items()}
+def masked_auths(campaign: Campaign) -> tuple[dict[str, RequestAuth], list[str]]:
+    """The credentials of each action, every secret as `****`; and the references that are saved nowhere.
+
+    Those are shown as credentials of their kind look: a preview is what one wants before saving them.
+    """
+    references = _references(campaign)
+    auths: dict[str, RequestAuth] = {}
+    missing: list[str] = []
+    for reference in sorted(set(references.values())):
+        try:
+            auths[reference] = load_credentials(reference).masked_auth()
+        except JobError:
+            auths[reference] = dummy_credentials(reference).masked_auth()
+            missing.append(reference)
+    return {name: auths[reference] for name, reference in references.items()}, missing
 
 
 def check_job(job: Job, *, against: str | None) -> None:

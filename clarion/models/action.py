@@ -90,6 +90,14 @@ def _number(text: str) -> float:
     return number
 
 
+def _declared_once(parameters: list[Parameter]) -> list[Parameter]:
+    names = [parameter.name for parameter in parameters]
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise ValueError(f"two parameters are named {twice!r}")
+    return parameters
+
+
 class BackoffPolicy(Model):
     """How long to wait between tries: `base * 2**n` seconds, at most the maximum."""
 
@@ -187,7 +195,7 @@ class Action(Model):
     """A templated call, its limits, its retries, and how to read the answer."""
 
     channel: Name | None = Field(default=None, description="Channel, such as sms or email.")
-    parameters: list[Parameter] = Field(
+    parameters: Annotated[list[Parameter], AfterValidator(_declared_once)] = Field(
         default_factory=list, description="Values that segments give to the action."
     )
     command: Command = Field(description="HTTP request to make.")
@@ -212,11 +220,3 @@ class Action(Model):
     )
     retry_policy: RetryPolicy = Field(default_factory=RetryPolicy, description="Tries after the first one.")
     response: ResponsePolicy = Field(default_factory=ResponsePolicy, description="How to read the answer.")
-
-    @model_validator(mode="after")
-    def _parameters_once(self) -> Self:
-        names = [parameter.name for parameter in self.parameters]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"declares the parameter {sorted(twice)[0]!r} twice")
-        return self

@@ -77,7 +77,7 @@ def test_run_over_a_bad_provider_brings_through_all_that_can_succeed(
         report = clarion("run", job, "--against", sandbox.url, "--json").json
         stats = sandbox.stats()
     succeeded = recipients_with(ledger, "last", "succeeded")
-    refused = [recipient for recipient in recipients_with(ledger, "last", "failed")]
+    refused = recipients_with(ledger, "last", "failed")
     assert_adds_up(report)
     assert report["status"] == "completed"
     assert stats["recipients"] == dict.fromkeys(succeeded, 1)
@@ -93,7 +93,7 @@ def test_run_over_a_bad_provider_brings_through_all_that_can_succeed(
 
 
 def task_runs_of(flow_run_id: str, *, until: Callable[[list[TaskRun]], bool]) -> list[TaskRun]:
-    """The flow run's task runs, asked of Prefect's API until they are as wanted: it records with a delay."""
+    """The flow run's task runs, asked of Prefect until they are as wanted: it records with a delay."""
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     deadline = time.monotonic() + 20
     with get_client(sync_client=True) as client:
@@ -118,7 +118,7 @@ def assert_retried_by_prefect(flow_run_id: str) -> None:
 
 
 def test_run_stores_metrics_and_artifacts(clarion: Command, home: Path, ledger: Database):
-    """After a run its calls, latencies and throughput are in the report, and artifacts are on the flow run."""
+    """After a run calls, latencies and throughput are in the report, and artifacts on the flow run."""
     write_people(home, 30)
     with Sandbox() as sandbox:
         report = clarion("run", write_job(home), "--against", sandbox.url, "--json").json
@@ -127,9 +127,7 @@ def test_run_stores_metrics_and_artifacts(clarion: Command, home: Path, ledger: 
     assert report["metrics"]["throughput"] > 0
     flow_run_id = str(find_run(ledger, "last").flow_run_id)
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-        )
+        found = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
     assert {"markdown", "table", "progress"} <= {artifact.type for artifact in found}
 
 
@@ -146,9 +144,7 @@ def test_short_run_makes_each_row_a_task_run(clarion: Command, home: Path, ledge
     assert delivered(task_runs_of(flow_run_id, until=lambda runs: delivered(runs) >= 12)) == 12
 
 
-def test_run_with_hang_ups_ends_unresolved_with_exit_code_3(
-    clarion: Command, home: Path, ledger: Database
-):
+def test_run_with_hang_ups_ends_unresolved_with_exit_code_3(clarion: Command, home: Path, ledger: Database):
     """A call that left and was never answered is unknown, never failed and never sent again."""
     write_people(home, 60)
     with Sandbox(Behaviour(drop=0.3, seed=5)) as sandbox:

@@ -46,7 +46,9 @@ def measure(folder: Path) -> dict[str, float]:
         Seconds until the exclude lists are read, then those of planning and of writing as far as the one
         waits for the other; the peak of memory in MB; and the run's counts.
     """
-    job = campaign_job(folder / "people.csv", url="http://127.0.0.1:9/v1/messages", exclude=folder / "out.csv")
+    job = campaign_job(
+        folder / "people.csv", url="http://127.0.0.1:9/v1/messages", exclude=folder / "out.csv"
+    )
     database = Database(f"sqlite:///{folder / 'ledger.db'}")
     run = create_run(database, NewRun(job_name=job.name, job=job.model_dump_json(), base=str(folder)))
     reader = ListReader(base=folder, run_items=_no_earlier_run)

@@ -42,11 +42,10 @@ def demo(
     """Run the demo."""
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clarion-demo-")))
-        job = write_demo(folder, contacts=contacts)
+        job: Any = write_demo(folder, contacts=contacts)
         sandbox = stack.enter_context(Sandbox(ERRING))
-        say(
-            f"{contacts:,} contacts, a job of {len(job.read_text().splitlines())} lines, a provider at {sandbox.url}"
-        )
+        lines = len(job.read_text(encoding="utf-8").splitlines())
+        say(f"{contacts:,} contacts, a job of {lines} lines, a provider at {sandbox.url}")
         look = newest_of("demo")
 
         def seen() -> dict[str, Any] | None:

@@ -84,12 +84,13 @@ def run(
         "send_until": parse_time(send_until, "--send-until"),
         "end_at": parse_time(end_at, "--end-at"),
     }
-    found = find_job(job)
+    reference: Any = job  # the flow finds the job itself, and Prefect records what the person typed
+    found = find_job(reference)
     prepare(found, against=against or None)
     if not new:
         refuse_unfinished(ledger(), found.name)
     _send(
-        lambda: run_job(job, name=name, limit=limit, against=against, new=new, **times),
+        lambda: run_job(reference, name=name, limit=limit, against=against, new=new, **times),
         newest_of(found.name),
         as_json=as_json,
     )

@@ -1,7 +1,7 @@
 """Deployments: one a job, named after it, with its schedule and tags. Serving them on this machine."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
@@ -52,7 +52,7 @@ def deploy_job(job: Job, *, pause_schedule: bool = False) -> dict[str, Any]:
 
 def _deployment(job: Job, *, block_id: str, pause_schedule: bool) -> RunnerDeployment:
     schedule = [prefect_schedule(job.schedule, active=not pause_schedule)] if job.schedule else []
-    return run_job.to_deployment(
+    made = run_job.to_deployment(
         name=job.name,
         description=job.description,
         tags=list(job.tags),
@@ -62,6 +62,7 @@ def _deployment(job: Job, *, block_id: str, pause_schedule: bool) -> RunnerDeplo
         work_pool_name=WORK_POOL,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    return cast("RunnerDeployment", made)  # a coroutine only inside an event loop
 
 
 def prefect_schedule(schedule: core.Schedule, *, active: bool) -> PrefectSchedule:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from prefect import Task, flow, unmapped
 from prefect.futures import PrefectFuture
 from prefect.runtime import deployment, flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BeforeValidator
 
 from blocks.http_action import load_action
@@ -34,7 +34,7 @@ from tasks.summarize import summarize
 THREADS = WINDOW + 8
 """A slice that waits for Prefect's retry holds its thread: as many as slices, and some to spare."""
 
-RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=THREADS)
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=THREADS)  # its futures are invariant: typed it fits no flow
 
 LOOK_SECONDS = 1.0
 

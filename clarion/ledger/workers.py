@@ -104,7 +104,9 @@ def _orphan(connection: Connection, run_id: int, lost_claims: sa.ColumnElement[b
     )
     lost = connection.execute(
         RUN_ITEM.update()
-        .where(RUN_ITEM.c.id.in_(claimed))  # no CTE: sqlite3 counts no rows of a statement that begins with WITH
+        .where(
+            RUN_ITEM.c.id.in_(claimed)
+        )  # no CTE: sqlite3 counts no rows of a statement that begins with WITH
         .values(status="unknown", reason="worker-lost", settled_at=utc_now())
     ).rowcount
     count_changes(connection, run_id, {"sending": -lost, "unknown": lost})

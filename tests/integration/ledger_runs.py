@@ -90,7 +90,9 @@ def settled(database: Database, run_id: int, token: str, *results: Settlement) -
 def end_lease(database: Database, token: str) -> None:
     """Lets a lease run out, as if its worker had been away for a day."""
     with database.write() as connection:
-        long_ago = sa.text("UPDATE worker SET lease_expires_at = '2020-01-01 00:00:00.000000' WHERE token = :t")
+        long_ago = sa.text(
+            "UPDATE worker SET lease_expires_at = '2020-01-01 00:00:00.000000' WHERE token = :t"
+        )
         connection.execute(long_ago, {"t": token})
 
 

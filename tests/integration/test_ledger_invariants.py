@@ -158,7 +158,10 @@ class LedgerMachine(RuleBasedStateMachine):
         counted = Counter(item.status for item in self.items.values())
         counted["skipped"] += self.left_out
         record = get_run(self.database, self.run_id)
-        assert record.counts == {"total": ITEMS + self.left_out, **{name: counted[name] for name in ITEM_COUNTS}}
+        assert record.counts == {
+            "total": ITEMS + self.left_out,
+            **{name: counted[name] for name in ITEM_COUNTS},
+        }
 
     @invariant()
     def items_are_as_expected(self) -> None:

@@ -12,7 +12,10 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import httpx
+
 ANSWER = '{"message_uuid":"6f1e5f0e-8d3a-4c43-9d06-2f8e1c7c2f10"}'
+COUNTER = "/requests-so-far"
 START_SECONDS = 10.0
 
 _CONFIG = """\
@@ -34,6 +37,7 @@ http {{
     scgi_temp_path {directory}/scgi;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        location = {counter} {{ stub_status; }}
         location / {{ return {status} '{answer}'; }}
     }}
 }}
@@ -57,7 +61,8 @@ def nginx_sink(*, status: int = 202, answer: str = ANSWER) -> Generator[str]:
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as directory:
         port = _free_port()
         config = Path(directory, "nginx.conf")
-        config.write_text(_CONFIG.format(directory=directory, port=port, status=status, answer=answer))
+        fields = {"directory": directory, "port": port, "counter": COUNTER}
+        config.write_text(_CONFIG.format(**fields, status=status, answer=answer))
         process = subprocess.Popen([nginx, "-p", directory, "-c", str(config), "-e", "stderr"])
         try:
             _wait_until_it_listens(process, port=port)
@@ -65,6 +70,12 @@ def nginx_sink(*, status: int = 202, answer: str = ANSWER) -> Generator[str]:
         finally:
             process.terminate()
             process.wait()
+
+
+def requests_served(url: str) -> int:
+    """How many requests the sink at `url` has answered, by its own count; this one is among them."""
+    lines = httpx.get(f"{url}{COUNTER}", trust_env=False).text.splitlines()
+    return int(lines[2].split()[2])
 
 
 def _free_port() -> int:

@@ -109,11 +109,8 @@ def resolve_actions(job: Job, *, load: Callable[[str], Action]) -> Job:
         job: The job.
         load: Loads `http-action/NAME`; raises InputError where there is none.
     """
-    saved = {
-        segment.action: load(segment.action)
-        for segment in job.segments
-        if segment.action.startswith(SAVED_ACTION_PREFIX) and segment.action not in job.actions
-    }
+    named = {segment.action for segment in job.segments} - job.actions.keys()
+    saved = {name: load(name) for name in sorted(named) if name.startswith(SAVED_ACTION_PREFIX)}
     return job.model_copy(update={"actions": {**job.actions, **saved}})
 
 

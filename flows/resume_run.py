@@ -7,7 +7,7 @@ from prefect import flow
 from flows.run_job import RUNNER, work_on
 
 
-@flow(name="resume-run", task_runner=RUNNER, persist_result=False)
+@flow(name="resume-run", flow_run_name="resume {run}", task_runner=RUNNER, persist_result=False)
 def resume_run(run: str) -> dict[str, Any]:
     """Brings a run to its end: sends what is pending, touches nothing that is settled.
 

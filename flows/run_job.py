@@ -29,7 +29,7 @@ from tasks.deliver import deliver_with
 from tasks.plan import plan
 from tasks.progress import Progress
 from tasks.sessions import check_job, leave, ledger, session_of
-from tasks.summarize import summarize
+from tasks.summarize import show_report, summarize
 
 THREADS = WINDOW + 8
 """A slice that waits for Prefect's retry holds its thread: as many as slices, and some to spare."""
@@ -61,8 +61,21 @@ def _looks_like_a_file(text: str) -> bool:
     return Path(text).suffix.lower() in {".yaml", ".yml", ".json"} or Path(text).is_file()
 
 
+def run_name() -> str:
+    """`JOB NAME`; of a run without a name the job and its time; a rehearsal says so.
+
+    Prefect calls it once the parameters are checked. What stood in "Run Name" of the form is lost by it:
+    nobody can tell a name that was typed there from one that Prefect made up.
+    """
+    given = flow_run.parameters
+    kind = " rehearsal" if given.get("against") else ""
+    starts = flow_run.scheduled_start_time.astimezone(UTC)
+    return f"{given['job'].name}{kind} {given.get('name') or f'{starts:%Y-%m-%d %H:%M} UTC'}"
+
+
 @flow(
     name="run-job",
+    flow_run_name=run_name,
     task_runner=RUNNER,
     persist_result=False,
 )
@@ -158,19 +171,23 @@ def work_on(run_uid: str) -> dict[str, Any]:
     if flow_run.id:
         set_flow_run(database, run.id, flow_run.id)
     reap_workers(database, run.id)
+    progress = Progress(database, run.id)
+    progress.update()
     try:
         if _wait_for_start(run):
             if run.planned_at is None:
                 plan(run_uid)
             set_status(database, run.id, "running", only_from=("interrupted", "paused"))
-            _deliver(run)
+            _deliver(run, progress)
     except BaseException as exc:
         leave(run_uid)
         set_status(database, run.id, "interrupted", reason=_reason(exc), only_from=("planning", "running"))
         raise
     leave(run_uid)
     _end(run)
-    return summarize(run_uid)
+    report = summarize(run_uid)
+    show_report(report)
+    return report
 
 
 def _reason(error: BaseException) -> str:
@@ -187,7 +204,7 @@ def _wait_for_start(run: RunRecord) -> bool:
     return False
 
 
-def _deliver(run: RunRecord) -> None:
+def _deliver(run: RunRecord, progress: Progress) -> None:
     """Maps the deliver task over slices of what is due, in a rolling window, until nothing is pending."""
     session = session_of(run.uid)
     feed = SliceFeed(
@@ -201,7 +218,6 @@ def _deliver(run: RunRecord) -> None:
     }
     finished: queue.SimpleQueue[PrefectFuture[SliceResult]] = queue.SimpleQueue()
     out: dict[PrefectFuture[SliceResult], Slice] = {}
-    progress = Progress(ledger(), run.id)
     while True:
         if session.may_send:
             out.update(_map(feed.take(WINDOW - len(out)), tasks, run.uid, finished))

@@ -1,5 +1,7 @@
 """The mapped step: one slice of run items, claimed, rendered, sent, judged, recorded."""
 
+from typing import Any
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
@@ -16,7 +18,14 @@ class ItemsLeftError(ClarionError):
     """Some items of the slice are to be tried again; Prefect's retry brings the slice back."""
 
 
-@task(name="deliver", cache_policy=NO_CACHE, persist_result=False)
+def slice_name(parameters: dict[str, Any]) -> str:
+    """`deliver ACTION FIRST-LAST`: what a slice's task run is called, after the run items in it."""
+    part: Slice = parameters["part"]
+    items = str(part.first_id) if part.first_id == part.last_id else f"{part.first_id}-{part.last_id}"
+    return f"deliver {part.action} {items}"
+
+
+@task(name="deliver", task_run_name=slice_name, cache_policy=NO_CACHE, persist_result=False)
 def deliver(part: Slice, run_uid: str, retries: int) -> SliceResult:
     """Sends what is due of a slice. What the ledger calls settled is not touched, on no try.
 
@@ -35,7 +44,7 @@ def deliver(part: Slice, run_uid: str, retries: int) -> SliceResult:
     result = sender().deliver(session, part)
     soon = result.pending and max(result.due_in_seconds, result.held_seconds) <= LONG_WAIT_SECONDS
     if soon and session.may_send and (task_run.run_count or 1) <= retries:
-        raise ItemsLeftError(f"{result.pending} items are to be tried again")
+        raise ItemsLeftError(f"{result.pending} of the slice to be tried again")
     return result
 
 

@@ -10,11 +10,10 @@ from clarion.errors import ClarionError
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import find_run
 from clarion.planning import Planner
-from tasks.progress import Progress
 from tasks.sessions import compiled, ledger, list_reader
 
 
-@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
 def plan(run_uid: str) -> int:
     """Plans a run: reads its lists, matches the segments, stores the run items, and opens it for sending.
 
@@ -35,16 +34,18 @@ def plan(run_uid: str) -> int:
         campaign = compiled(run)
         reader = list_reader(campaign.job, base=Path(run.base))
         planner = Planner(campaign=campaign, run=run.scope(), now=datetime.now(UTC), reader=reader)
-        progress = Progress(database, run.id)
         for items in planner.plan():
             writer.write(items)
-            progress.update()
         writer.finish(limit=run.item_limit, bad_rows=reader.report.bad_rows)
     except ClarionError as exc:
         writer.discard(exc.message)
         raise
     planned = find_run(database, run_uid)
     get_run_logger().info(
-        "Planned %d items: %d to send, %d skipped", planned.total, planned.pending, planned.skipped
+        "Run %s has %d items: %d to send, %d skipped",
+        run_uid,
+        planned.total,
+        planned.pending,
+        planned.skipped,
     )
     return planned.pending

@@ -1,4 +1,4 @@
-"""What a person sees in the Prefect UI while a run goes on: one progress artifact, a few logs."""
+"""What a person sees in the Prefect UI while a run goes on: one progress artifact."""
 
 import time
 from uuid import UUID
@@ -25,7 +25,7 @@ class Progress:
         self._database = database
         self._run_id = run_id
         self._artifact: UUID | None = None
-        self._shown: float | None = None
+        self._shown: tuple[float, str] | None = None
         self._next = 0.0
 
     def update(self, *, at_once: bool = False) -> None:
@@ -37,10 +37,14 @@ class Progress:
             return
         run = get_run(self._database, self._run_id)
         open_items = run.pending + run.sending
-        percent = 0.0 if run.planned_at is None else 100.0 * (1 - open_items / max(run.total, 1))
-        if percent != self._shown:
-            self._show(percent, f"{run.job_name}: {run.total - open_items:,} of {run.total:,} items settled")
-            self._shown = percent
+        if run.planned_at is None:
+            percent, text = 0.0, "planning"
+        else:
+            percent = 100.0 * (1 - open_items / max(run.total, 1))
+            text = f"{run.total - open_items:,} of {run.total:,} items settled"
+        if (percent, text) != self._shown:
+            self._show(percent, f"{run.job_name}: {text}")
+            self._shown = percent, text
 
     def _show(self, percent: float, description: str) -> None:
         if self._artifact is None:

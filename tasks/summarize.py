@@ -2,20 +2,21 @@
 
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
+from blocks.documents import document_name
 from clarion.ledger.runs import find_run
 from clarion.ledger.summaries import summarize as summarize_run
 from clarion.reporting import build_report, markdown_report, segment_rows
 from tasks.sessions import ledger
 
 
-@task(name="summarize", cache_policy=NO_CACHE, persist_result=False)
+@task(name="summarize", task_run_name="summarize", cache_policy=NO_CACHE, persist_result=False)
 def summarize(run_uid: str) -> dict[str, Any]:
-    """Stores a run's metrics, shows them as artifacts of the flow run, and tells that the run ended.
+    """Stores a run's metrics, and tells that the run ended: an event, a line in the log.
 
     Args:
         run_uid: The run.
@@ -27,11 +28,23 @@ def summarize(run_uid: str) -> dict[str, Any]:
     run = find_run(database, run_uid)
     summarize_run(database, run.id)
     report = build_report(database, run)
-    create_markdown_artifact(markdown_report(report), key="run-report", description=f"Run {run.uid}")
-    create_table_artifact(segment_rows(report), key="run-segments", description=f"Segments of run {run.uid}")
     emit_event(
         event=f"clarion.run.{run.status}",
         resource={"prefect.resource.id": f"clarion.run.{run.uid}", "prefect.resource.name": run.job_name},
         payload={"run_id": run.uid, "job": run.job_name, "status": run.status, "counts": report["counts"]},
     )
+    told = ", ".join(f"{count} {status}" for status, count in run.counts.items() if count)
+    get_run_logger().info("Run %s is %s: %s", run.uid, run.status, told or "no items")
     return report
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """Shows a report on the flow run: a Markdown artifact, and a table of the segments.
+
+    Called from the flow, not from a task: the UI keeps the artifacts of task runs apart from the flow run's.
+    Their keys are the job's, so that the UI keeps the reports of all its runs together.
+    """
+    told = f"{report['job']}: {report['status']}, run {report['run_id']}"
+    key = document_name(report["job"]) or "run"
+    create_markdown_artifact(markdown_report(report), key=f"{key}-report", description=told)
+    create_table_artifact(segment_rows(report), key=f"{key}-segments", description=f"Segments of {told}")

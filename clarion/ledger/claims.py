@@ -95,6 +95,8 @@ def _due_now() -> sa.ColumnElement[bool]:
 def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most: int) -> list[ClaimedItem]:
     """Moves up to `most` due items of a slice to sending, under `token`; the caller counts them.
 
+    Of a run whose plan is not finished it claims nothing.
+
     Args:
         connection: An open write transaction.
         run_id: The run.
@@ -102,9 +104,10 @@ def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most:
         token: The worker's.
         most: At least 1.
     """
+    planned = sa.exists().where(RUN.c.id == run_id, RUN.c.planned_at.is_not(None))
     wanted = (
         sa.select(RUN_ITEM.c.id)
-        .where(_due_in(run_id, part), _due_now())
+        .where(_due_in(run_id, part), _due_now(), planned)
         .order_by(RUN_ITEM.c.id)
         .limit(most)
         .with_for_update(skip_locked=True)

@@ -103,6 +103,12 @@ def test_examples_are_all_in_the_index():
     assert sorted(index()) == NAMES
 
 
+def test_examples_have_names_of_their_own():
+    """Jobs of one name are in each other's way: a second is refused while the first is unfinished."""
+    names = Counter(load_job(job_file(name)).name for name in NAMES)
+    assert names.most_common(1)[0][1] == 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_example_previews_as_the_index_says(name: str):
     """Nothing fails to render, and what would be sent and skipped is what the index promises."""
@@ -202,7 +208,7 @@ def test_example_files_name_nobody(name: str):
     for token in re.findall(r"[+(]?\d[\d ().-]{7,}\d", text):
         digits = re.sub(r"\D", "", token)
         if 10 <= len(digits) <= 13:  # shorter is a date or an amount, longer an id
-            assert re.fullmatch(r"(44|0)7700900\d{3}|1?\d{3}55501\d\d", digits), token
+            assert re.fullmatch(r"(44|0)(7700900|2079460)\d{3}|1?\d{3}55501\d\d", digits), token
     for domain in re.findall(r"[\w.]+@([\w.]+\w)", text):
         assert domain in {"example.com", "example.net", "example.org"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from clarion.ledger.database import Database
+from clarion.ledger.tables import LedgerTable
 
 KINDS = ("sqlite", "postgresql")
 
@@ -41,42 +42,49 @@ class SqliteFiles:
 
 
 class PostgresqlServer:
-    """Makes databases on a running server; a migrated one is a clone of the first."""
+    """Makes databases on a running server; there is one migrated one, emptied after each use.
+
+    To empty its tables takes 10 ms, to clone it 300.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url).set(drivername="postgresql+psycopg")
         self._engine = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
         self._count = 0
-        self._template: str | None = None
-        # Nothing here outlives the machine: without waiting for the disk a clone takes a third of the time.
-        self._run("ALTER SYSTEM SET fsync = off")
+        self._migrated: str | None = None
+        self._run("ALTER SYSTEM SET fsync = off")  # nothing here outlives the machine
         self._run("SELECT pg_reload_conf()")
 
     def empty(self) -> str:
         """The URL of a database without tables."""
-        return self._create("template0")
+        self._count += 1
+        name = f"ledger{self._count}"
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return self._url.set(database=name).render_as_string(hide_password=False)
 
     def migrated(self) -> str:
         """The URL of a database that has the ledger's tables."""
-        if self._template is None:
-            url = self.empty()
-            Database(url).close()
-            self._template = sa.make_url(url).database
-        return self._create(str(self._template))
+        if self._migrated is None:
+            self._migrated = self.empty()
+            Database(self._migrated).close()
+        return self._migrated
 
     def drop(self, url: str) -> None:
-        """Drops a database, whoever is still connected."""
-        self._run(f'DROP DATABASE "{sa.make_url(url).database}" WITH (FORCE)')
+        """Drops a database, or empties the migrated one, whoever is still connected."""
+        name = sa.make_url(url).database
+        if url != self._migrated:
+            self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+            return
+        self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        ledger = Database(url)
+        with ledger.write() as connection:
+            tables = ", ".join(LedgerTable.metadata.tables)
+            connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY")
+        ledger.close()
 
     def close(self) -> None:
         """Closes the connection to the server."""
         self._engine.dispose()
-
-    def _create(self, template: str) -> str:
-        self._count += 1
-        name = f"ledger{self._count}"
-        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return self._url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
 
     def _run(self, statement: str) -> None:
         with self._engine.connect() as connection:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from clarion.ledger.claims import Slice, expire, next_slice, open_work, retry_items
 from clarion.ledger.database import Database
+from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import get_run, set_status
 from clarion.ledger.tables import ATTEMPT, RUN_ITEM
 from clarion.ledger.workers import (
@@ -31,7 +32,6 @@ from tests.integration.ledger_runs import (
     rows_of,
     settled,
     statuses,
-    whole,
 )
 
 HOUR = timedelta(hours=1)
@@ -411,7 +411,6 @@ def test_open_work_tells_when_the_first_item_is_due(database: Database):
         assert work.pending == 2
         assert work.due_at == soon
         assert 3_500 < work.due_in_seconds <= 3_600
-        assert open_work(connection, run_id=run_id, part=Slice("send", first.id, first.id) if 0 else None)
     settled(database, run_id, "t", result(third, "pending"))
     with database.read() as connection:
         assert open_work(connection, run_id=run_id).due_in_seconds == 0
@@ -444,10 +443,29 @@ def test_next_slice_walks_over_what_is_due(database: Database):
     assert found == [(every[0], every[3]), (every[4], every[6])]
 
 
-def test_claims_of_a_run_in_planning_find_nothing_to_map(database: Database):
-    """A run that is not planned to its end has no worker: nothing opens it but the plan's last commit."""
+def test_nobody_claims_before_the_plan_is_finished(database: Database):
+    """The plan's last commit opens all of its items at once."""
     run = new_run(database)
-    assert get_run(database, run.id).planned_at is None
-    assert claimed(database, run.id, "t", part=whole()) == []
-    with database.read() as connection:
-        assert connection.scalar(sa.select(sa.func.count()).select_from(RUN_ITEM)) == 0
+    writer = PlanWriter(database, run.id)
+    writer.begin()
+    writer.write([planned(1), planned(2)])
+    assert claimed(database, run.id, "t") == []
+    writer.finish(limit=None, bad_rows=0)
+    assert len(claimed(database, run.id, "t")) == 2
+
+
+def test_claim_finds_its_items_through_the_index_of_what_is_pending(database: Database):
+    """However long a run is, a claim reads what is due and no more."""
+    run_id = planned_run(database, 20)
+    seen: list[tuple[str, object]] = []
+    sa.event.listen(
+        database.engine, "before_cursor_execute", lambda _c, _k, sql, given, *_: seen.append((sql, given))
+    )
+    claimed(database, run_id, "t", most=5)
+    statement, given = next((sql, given) for sql, given in seen if "wanted" in sql)
+    how = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
+    with database.write() as connection:
+        if database.dialect == "postgresql":  # which reads so few rows one by one otherwise
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = " ".join(str(row) for row in connection.exec_driver_sql(how + statement, given))
+    assert "run_item_due" in plan

@@ -1,13 +1,11 @@
 """Writing plans: chunks, duplicates, limits, and plans that are cut off or overtaken."""
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
 from clarion.errors import RunConflictError
-from clarion.ledger.claims import next_slice
 from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import get_run, set_status
@@ -266,12 +264,3 @@ def test_plan_stores_items_as_they_are_written(database: Database):
     assert rows_of(database, run_id, "item", "recipient", "segment") == [
         (item, "zoë@example.org", "für alle")
     ]
-
-
-def test_next_slice_of_a_run_is_found_without_reading_all_of_its_items(database: Database):
-    """What is due is found through the index of what is pending."""
-    run_id = planned_run(database, 50)
-    with database.read() as connection:
-        assert next_slice(connection, run_id=run_id, action="send", after_id=0, size=5) is not None
-    names = {index["name"] for index in sa.inspect(database.engine).get_indexes("run_item")}
-    assert {"run_item_due", "run_item_open"} <= names

@@ -1,0 +1,198 @@
+"""How fast a run sends: the real flow against nginx on loopback, beside the two obvious alternatives.
+
+    python -m bench.run [--items 50000] [--rounds 1]
+
+The run is `flows.run_job.run_job` with Prefect's own temporary server and an SQLite ledger: it plans, claims,
+renders, sends, judges and records every item. The alternatives do less: Prefect's `.map` with one httpx call
+a row keeps no ledger (measured on fewer rows, and given per row), and a bare loop over the same wire sends
+one request again and again. Each is a process of its own, one after another against the same nginx.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from bench.people import campaign_job, write_people
+from bench.sink import nginx_sink, requests_served
+
+MAPPED_ROWS = 1_000
+CONNECTIONS = 64
+MARK_OVER_MAP = 10
+MARK_OF_LOOP = 0.5
+
+Measured = dict[str, float]
+"""`items` sent, in how many `seconds` of the clock and `cpu_seconds` of the process; `of` what it did."""
+
+
+def measure_run(url: str, *, items: int) -> Measured:
+    """A run of the real flow; `seconds` is sending alone, `all_seconds` with the plan before it.
+
+    `cpu_seconds` is that of planning, sending and the summary in the worker's process.
+    """
+    from flows.run_job import run_job  # noqa: PLC0415  # Prefect takes a second
+
+    people = Path.cwd() / "people.csv"
+    write_people(people, items)
+    before = _cpu_seconds()
+    report = run_job(campaign_job(people, url=url))
+    cpu_seconds = _cpu_seconds() - before
+    if report["counts"]["succeeded"] != items:
+        raise SystemExit(f"the run did not send everything: {report['counts']}")
+    started, ended = (datetime.fromisoformat(report[name]) for name in ("started_at", "ended_at"))
+    return {
+        "items": items,
+        "seconds": report["metrics"]["seconds"],
+        "all_seconds": (ended - started).total_seconds(),
+        "cpu_seconds": cpu_seconds,
+    }
+
+
+def measure_map(url: str, *, items: int) -> Measured:
+    """What anyone would write first: a task that makes one call, mapped over the rows."""
+    from prefect import flow, task  # noqa: PLC0415
+    from prefect.cache_policies import NO_CACHE  # noqa: PLC0415
+    from prefect.task_runners import ThreadPoolTaskRunner  # noqa: PLC0415
+
+    client = httpx.Client(trust_env=False)
+
+    @task(cache_policy=NO_CACHE, persist_result=False)
+    def send(number: int) -> int:
+        return client.post(url, json={"to": f"+4477{number:08d}", "text": "x" * 99}).status_code
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=CONNECTIONS), persist_result=False)
+    def send_all(count: int) -> float:
+        started = time.perf_counter()
+        for future in send.map(range(count)):
+            future.result()
+        return time.perf_counter() - started
+
+    before = _cpu_seconds()
+    seconds = send_all(items)
+    return {"items": items, "seconds": seconds, "cpu_seconds": _cpu_seconds() - before}
+
+
+def measure_loop(url: str, *, items: int) -> Measured:
+    """The wire alone: 64 coroutines that send one ready request again and again; nothing is kept."""
+    import uvloop  # noqa: PLC0415
+
+    from bench.wire import cheap_request, rate  # noqa: PLC0415
+    from clarion.sending.wire import Wire  # noqa: PLC0415
+
+    async def send_all() -> float:
+        async with Wire(max_connections=CONNECTIONS) as wire:
+            request = cheap_request(httpx.URL(url))
+
+            async def send() -> int:
+                return (await wire.handle_async_request(request)).status_code
+
+            return await rate(send, requests=items, connections=CONNECTIONS)
+
+    before = _cpu_seconds()
+    per_second = uvloop.run(send_all())
+    return {"items": items, "seconds": items / per_second, "cpu_seconds": _cpu_seconds() - before}
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+KINDS: dict[str, Callable[..., Measured]] = {
+    "run": measure_run,
+    "map": measure_map,
+    "loop": measure_loop,
+}
+
+
+def measure_apart(kind: str, sink: str, *, items: int) -> Measured:
+    """One measurement in a process of its own, with a home of its own, held against nginx's own count."""
+    before = requests_served(sink)
+    with tempfile.TemporaryDirectory(prefix="clarion-bench-") as home:
+        found = subprocess.run(
+            [sys.executable, "-m", "bench.run", "--measure", kind, "--sink", sink, "--items", str(items)],
+            check=True,
+            stdout=subprocess.PIPE,
+            cwd=home,
+            env=_environment(home),
+        )
+    served = requests_served(sink) - before - 1
+    if served != items + (CONNECTIONS if kind == "loop" else 0):  # the loop warms each connection up
+        raise SystemExit(f"{kind}: {items} items, but nginx answered {served} requests")
+    return json.loads(found.stdout)
+
+
+def _environment(home: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CLARION_"))}
+    return {
+        **kept,
+        "HOME": home,
+        "PREFECT_HOME": home,
+        "CLARION_HOME": home,
+        "PYTHONPATH": str(Path.cwd()),
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+
+
+def compare(items: int, rounds: int) -> Table:
+    """Measures all three, round by round, and keeps the best of each."""
+    items = items // CONNECTIONS * CONNECTIONS
+    best: dict[str, Measured] = {}
+    with nginx_sink() as sink:
+        for kind in tuple(KINDS) * rounds:
+            found = measure_apart(kind, sink, items=MAPPED_ROWS if kind == "map" else items)
+            if kind not in best or found["seconds"] < best[kind]["seconds"]:
+                best[kind] = found
+    return _table(best)
+
+
+def _table(best: dict[str, Measured]) -> Table:
+    rates = {kind: found["items"] / found["seconds"] for kind, found in best.items()}
+    rates["all"] = best["run"]["items"] / best["run"]["all_seconds"]
+    cost = {kind: found["cpu_seconds"] / found["items"] * 1_000 for kind, found in best.items()}
+    names = {
+        "run": f"a run of {best['run']['items']:,.0f}: sending",
+        "all": "... plan and summary included",
+        "map": f"(a) Prefect .map of {MAPPED_ROWS:,}, a call a row",
+        "loop": "(b) a loop over the same wire",
+    }
+    table = Table("", "items/s", "x (a)", "of (b)", "CPU s per 1,000", title=f"{CONNECTIONS} connections")
+    for kind, name in names.items():
+        over, of = rates[kind] / rates["map"], rates[kind] / rates["loop"]
+        used = f"{cost[kind]:.2f}" if kind in cost else ""
+        table.add_row(name, f"{rates[kind]:,.0f}", f"{over:.1f}", f"{of:.2f}", used)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    table.caption = f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}; load {load} on {os.cpu_count()} cores"
+    return table
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--items", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--measure", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--sink", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(KINDS[options.measure](f"{options.sink}/v1/messages", items=options.items)))
+    else:
+        Console().print(compare(options.items, options.rounds))
+
+
+if __name__ == "__main__":
+    main()

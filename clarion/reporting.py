@@ -1,6 +1,7 @@
 """A run's report: what `--json` prints, what the artifacts show, what a person reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from clarion.ledger.database import Database
@@ -11,6 +12,16 @@ from clarion.models.job import Job
 
 COUNTS = ("total", *ITEM_COUNTS)
 TIMES = ("start_at", "send_until", "end_at", "created_at", "started_at", "planned_at", "ended_at")
+
+
+@dataclass(frozen=True)
+class ReportLine:
+    """The counts and metrics of one segment, of the items in no segment, or of the whole run."""
+
+    segment: str
+    action: str
+    counts: Mapping[str, int]
+    metrics: Mapping[str, float]
 
 
 def build_report(database: Database, run: RunRecord) -> dict[str, Any]:
@@ -90,43 +101,100 @@ def measures_of(metrics: Metrics, segment: str) -> dict[str, float]:
     }
 
 
-def markdown_report(report: dict[str, Any]) -> str:
+def shown_counts(report: Mapping[str, Any]) -> list[str]:
+    """The counts to show of a run: pending and sending only while there are such."""
+    return [name for name in COUNTS if name not in {"pending", "sending"} or report["counts"][name]]
+
+
+def report_lines(report: Mapping[str, Any]) -> list[ReportLine]:
+    """One line a segment, one for the items in no segment where there are such, one for all.
+
+    Args:
+        report: As `build_report` gives it; a preview has no metrics.
+    """
+    segments = [
+        ReportLine(each["name"], each["action"], each["counts"], each.get("metrics", {}))
+        for each in report["segments"]
+    ]
+    whole = report["counts"]
+    outside = {name: whole[name] - sum(line.counts[name] for line in segments) for name in COUNTS}
+    rest = [ReportLine("(no segment)", "", outside, {})] if outside["total"] else []
+    return [*segments, *rest, ReportLine("all", "", whole, report.get("metrics", {}))]
+
+
+def markdown_report(report: Mapping[str, Any]) -> str:
     """The report as Markdown, for the artifact of the flow run."""
-    counts = report["counts"]
+    shown = shown_counts(report)
+    counts = [
+        (line.segment, line.action, *(line.counts[name] for name in shown)) for line in report_lines(report)
+    ]
+    reasons = [
+        (status, reason, count)
+        for status in ("skipped", "failed", "unknown")
+        for reason, count in report[f"{status}_by_reason"].items()
+    ]
     lines = [
         f"# {report['job']}: {report['status']}",
         "",
-        f"Run `{report['run_id']}`" + (f", {report['reason']}" if report["reason"] else ""),
+        _about(report),
         "",
-        *_table(("", *COUNTS), [("items", *(counts[name] for name in COUNTS))]),
-        "",
-        "## Segments",
-        "",
-        *_table(
-            ("segment", "action", *COUNTS),
-            [
-                (each["name"], each["action"], *(each["counts"][name] for name in COUNTS))
-                for each in report["segments"]
-            ],
-        ),
+        *_table(("segment", "action", *shown), counts),
     ]
-    for title, key in (
-        ("Skipped", "skipped_by_reason"),
-        ("Failed", "failed_by_reason"),
-        ("Unknown", "unknown_by_reason"),
-    ):
-        if report[key]:
-            lines += ["", f"## {title}", "", *_table(("reason", "items"), list(report[key].items()))]
+    if reasons:
+        lines += ["", "## Not sent", "", *_table(("status", "reason", "items"), reasons)]
     if report["metrics"]:
-        lines += ["", "## Measured", "", *_table(("metric", "value"), list(report["metrics"].items()))]
+        lines += ["", "## Measured", "", *_table(*_measured(report["metrics"]))]
+    lines += [
+        f"\n`clarion items {report['run_id']} --status {status}` lists the {status} ones."
+        for status in ("failed", "unknown")
+        if report["counts"][status]
+    ]
     return "\n".join(lines) + "\n"
 
 
-def segment_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a segment, for the table artifact."""
+def _about(report: Mapping[str, Any]) -> str:
+    """Which run it is, in a sentence."""
+    parts = [f"Run `{report['run_id']}`"]
+    if report["name"]:
+        parts.append(report["name"])
+    if report["against"]:
+        parts.append(f"a rehearsal against {report['against']}")
+    if report["reason"]:
+        parts.append(report["reason"])
+    if report["bad_rows"]:
+        parts.append(f"{report['bad_rows']:,} rows of the lists could not be read")
+    return ", ".join(parts)
+
+
+_LABELS = (
+    ("attempts", "calls", "{:,.0f}"),
+    ("plan_seconds", "planning", "{:,.1f} s"),
+    ("seconds", "sending", "{:,.1f} s"),
+    ("throughput", "items a second", "{:,.0f}"),
+    ("latency_ms_p50", "latency p50", "{:,.0f} ms"),
+    ("latency_ms_p90", "p90", "{:,.0f} ms"),
+    ("latency_ms_p99", "p99", "{:,.0f} ms"),
+)
+
+
+def _measured(metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
+    """Heads and the one row of what was measured, in words and units."""
+    known = [(label, form.format(metrics[name])) for name, label, form in _LABELS if name in metrics]
+    return [label for label, _ in known], [[value for _, value in known]]
+
+
+def segment_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table artifact: the lines of the report with their calls and latency."""
+    shown = shown_counts(report)
     return [
-        {"segment": each["name"], "action": each["action"], **each["counts"], **each["metrics"]}
-        for each in report["segments"]
+        {
+            "segment": line.segment,
+            "action": line.action,
+            **{name: line.counts[name] for name in shown},
+            "calls": round(line.metrics.get("attempts", 0)),
+            "p90 ms": round(line.metrics["latency_ms_p90"]) if "latency_ms_p90" in line.metrics else None,
+        }
+        for line in report_lines(report)
     ]
 
 

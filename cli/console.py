@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from clarion.ledger.tables import ITEM_COUNTS
+from clarion.reporting import COUNTS, ReportLine, report_lines
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 RunReference = Annotated[
@@ -26,8 +26,6 @@ EXIT_UNKNOWN = 3
 
 LOOK_SECONDS = 0.25
 PIPE_WIDTH = 240
-
-_COUNTS = ("total", *ITEM_COUNTS)
 
 
 def console() -> Console:
@@ -85,27 +83,23 @@ def _print_measures(out: Console, metrics: Mapping[str, float]) -> None:
 
 def segments_table(report: Mapping[str, Any]) -> Table:
     """Counts by segment, one row each and one for the whole."""
-    shown = [name for name in _COUNTS if name != "sending" or report["counts"][name]]
+    shown = [name for name in COUNTS if name != "sending" or report["counts"][name]]
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("segment")
     table.add_column("action")
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
-
-    def add(segment: str, action: str, counts: Mapping[str, int]) -> None:
-        numbers = (f"{counts[name]:,}" if counts[name] else "-" for name in shown)
-        table.add_row(escape(segment), escape(action), *numbers)
-
-    inside = dict.fromkeys(_COUNTS, 0)
-    for segment in report["segments"]:
-        add(segment["name"], segment["action"], segment["counts"])
-        inside = {name: inside[name] + segment["counts"][name] for name in _COUNTS}
-    outside = {name: report["counts"][name] - inside[name] for name in _COUNTS}
-    if outside["total"]:
-        add("(no segment)", "", outside)
+    *parts, whole = report_lines(report)
+    for line in parts:
+        table.add_row(*_cells(line, shown))
     table.add_section()
-    add("all", "", report["counts"])
+    table.add_row(*_cells(whole, shown))
     return table
+
+
+def _cells(line: ReportLine, shown: Iterable[str]) -> list[str]:
+    numbers = (f"{line.counts[name]:,}" if line.counts[name] else "-" for name in shown)
+    return [escape(line.segment), escape(line.action), *numbers]
 
 
 @contextmanager

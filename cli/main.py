@@ -2,8 +2,9 @@
 
 import importlib
 import os
+import signal
 import sys
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 
 import typer
 
@@ -77,6 +78,7 @@ def _root(*, version: bool = typer.Option(default=False, help="Print the version
 
 def main() -> None:
     """Runs the command line; a person's mistake is one line and exit code 2, never a traceback."""
+    signal.signal(signal.SIGTERM, _leave)
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     # Prefect logs every task run, and every failure with its traceback, beside our reports. That is for
     # a worker's log; elsewhere whoever wants it sets the level.
@@ -90,6 +92,11 @@ def main() -> None:
         _complain(exc, EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """SIGTERM leaves as Ctrl-C does: unsent claims go back, answers on their way are waited for."""
+    raise KeyboardInterrupt
 
 
 def _complain(error: ClarionError, code: int) -> None:

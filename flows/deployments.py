@@ -71,7 +71,7 @@ def prefect_schedule(schedule: core.Schedule, *, active: bool) -> PrefectSchedul
     Raises:
         SettingError: Prefect does not take the rule.
     """
-    options: dict[str, Any] = {"timezone": schedule.timezone, "active": active, "slug": "schedule"}
+    options: dict[str, Any] = {"timezone": schedule.timezone, "active": active}
     try:
         if schedule.cron is not None:
             return Cron(schedule.cron, **options)

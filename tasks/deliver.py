@@ -1,7 +1,5 @@
 """The mapped step: one slice of run items, claimed, rendered, sent, judged, recorded."""
 
-from typing import Any
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
@@ -18,9 +16,9 @@ class ItemsLeftError(ClarionError):
     """Some items of the slice are to be tried again; Prefect's retry brings the slice back."""
 
 
-def slice_name(parameters: dict[str, Any]) -> str:
+def slice_name() -> str:
     """`deliver ACTION FIRST-LAST`: what a slice's task run is called, after the run items in it."""
-    part: Slice = parameters["part"]
+    part: Slice = task_run.parameters["part"]
     items = str(part.first_id) if part.first_id == part.last_id else f"{part.first_id}-{part.last_id}"
     return f"deliver {part.action} {items}"
 
@@ -44,7 +42,7 @@ def deliver(part: Slice, run_uid: str, retries: int) -> SliceResult:
     result = sender().deliver(session, part)
     soon = result.pending and max(result.due_in_seconds, result.held_seconds) <= LONG_WAIT_SECONDS
     if soon and session.may_send and (task_run.run_count or 1) <= retries:
-        raise ItemsLeftError(f"{result.pending} of the slice to be tried again")
+        raise ItemsLeftError(f"items left to try again: {result.pending}")
     return result
 
 

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from clarion.errors import JobError, SettingError
 from clarion.ledger.database import Database, database_url
 from clarion.ledger.items import run_list_frames
 from clarion.ledger.runs import RunRecord, find_run
-from clarion.models.credentials import dummy_credentials, split_reference
+from clarion.models.credentials import ApiKey, dummy_credentials, split_reference
 from clarion.models.job import Job
 from clarion.planning import ListReader
 from clarion.sending.auth import RequestAuth
@@ -151,6 +152,16 @@ def check_job(job: Job, *, against: str | None) -> None:
     list_reader(job).check(campaign)
 
 
+def _made_up(reference: str) -> RequestAuth:
+    """Credentials for a rehearsal. Saved API keys keep their fields and place, so that the request is the
+    real one but for `****`; of the other kinds every request looks the same.
+    """
+    if split_reference(reference)[0] == ApiKey.kind:
+        with suppress(JobError):
+            return load_credentials(reference).masked_auth()
+    return dummy_credentials(reference).auth()
+
+
 def check_address(against: str) -> None:
     """Whether a rehearsal can send there.
 
@@ -177,6 +188,6 @@ def _references(campaign: Campaign) -> dict[str, str]:
 
 def _auths(campaign: Campaign, run: RunRecord) -> Mapping[str, RequestAuth]:
     references = _references(campaign)
-    load = dummy_credentials if run.against else load_credentials
-    found = {reference: load(reference).auth() for reference in set(references.values())}
+    load = _made_up if run.against else lambda reference: load_credentials(reference).auth()
+    found = {reference: load(reference) for reference in set(references.values())}
     return {name: found[reference] for name, reference in references.items()}

@@ -51,16 +51,21 @@ def read_items(
 
 
 def run_list_frames(database: Database, source: RunList, *, job_name: str) -> Iterator[pd.DataFrame]:
-    """The items of an earlier run of the job, in frames; `last` is its last ended run, no rehearsal.
+    """The items of an earlier run of the job; every frame has the columns of the whole list.
+
+    `last` is the job's last run that ended and was no rehearsal.
 
     Raises:
         InputError: There is no such run.
     """
     run = _last_ended(database, job_name) if source.run == LAST else None
     run = run or find_run(database, source.run, job_name=job_name)
+    columns: dict[str, None] = {}
+    for page in read_items(database, run.id, statuses=source.status, reasons=source.reason):
+        columns.update((name, None) for row in page for name in row["item"])
     start = 0
     for page in read_items(database, run.id, statuses=source.status, reasons=source.reason):
-        frame = pd.DataFrame([row["item"] for row in page], dtype=object)
+        frame = pd.DataFrame([row["item"] for row in page], columns=list(columns), dtype=object)
         frame.index = pd.RangeIndex(start, start + len(frame))
         start += len(frame)
         yield frame

@@ -26,6 +26,7 @@ from clarion.ledger.workers import LEASE_SECONDS, register_worker, retire_worker
 from clarion.rendering import render_request, request_scope
 from clarion.sending.auth import RequestAuth
 from clarion.sending.decision import Call, decide, released, unsendable
+from clarion.sending.places import Places
 from clarion.sending.verdict import Verdict, judge_failure, judge_response
 from clarion.sending.writer import LedgerWriter, Limit
 
@@ -38,6 +39,9 @@ MOST_SENDING = 256
 
 CLAIM_AT_ONCE = 64
 """Most items of one claim, so that slices take turns."""
+
+LEAST_CLAIM = 32
+"""Items of one claim while there are enough: half of it is on its way while the other half is claimed."""
 
 BEAT_SECONDS = 1.0
 SHORT_WAIT_SECONDS = 0.05
@@ -175,7 +179,7 @@ class Sender:
         asyncio.set_event_loop(self._loop)
         self._wire = self._make_wire()
         self._writer = LedgerWriter(self._database, self._loop)
-        self._capacity = asyncio.Semaphore(MOST_SENDING)
+        self._places = Places(MOST_SENDING, lot=LEAST_CLAIM)
         self._slots = asyncio.Semaphore(self._connections)
         self._loop.call_soon(self._ready.set_result, None)
         try:
@@ -218,11 +222,11 @@ class Sender:
         held_seconds = 0.0
         limit = session.limits[part.action]
         while session.may_send:
-            most = await self._take_capacity()
+            most = await self._places.take(min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1))
             claimed = await self._writer.claim(
                 session.run.id, part, token=session.token, most=most, limit=limit
             )
-            self._give_capacity(most - len(claimed.items))
+            self._places.give_back(most - len(claimed.items))
             for item, delay in zip(claimed.items, claimed.delays, strict=False):
                 call = asyncio.create_task(self._send_and_settle(session, item, delay))
                 for group in (calls, session.open_calls):
@@ -252,19 +256,6 @@ class Sender:
         await session.wait(work.due_in_seconds)
         return True
 
-    async def _take_capacity(self) -> int:
-        """At least one place among what may be in sending, and as many more as are free."""
-        await self._capacity.acquire()
-        taken = 1
-        while taken < CLAIM_AT_ONCE and not self._capacity.locked():
-            await self._capacity.acquire()
-            taken += 1
-        return taken
-
-    def _give_capacity(self, places: int) -> None:
-        for _ in range(places):
-            self._capacity.release()
-
     async def _send_and_settle(self, session: RunSession, item: ClaimedItem, delay: float) -> None:
         try:
             if delay:
@@ -277,7 +268,7 @@ class Sender:
                 "An item could not be settled", extra={"run": session.run.uid, "run_item": item.id}
             )
         finally:
-            self._capacity.release()
+            self._places.give_back(1)
 
     async def _send(
         self, session: RunSession, item: ClaimedItem

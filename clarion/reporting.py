@@ -141,7 +141,7 @@ def markdown_report(report: Mapping[str, Any]) -> str:
         *_table(("segment", "action", *shown), counts),
     ]
     if reasons:
-        lines += ["", "## Not sent", "", *_table(("status", "reason", "items"), reasons)]
+        lines += ["", "## Reasons", "", *_table(("status", "reason", "items"), reasons)]
     if report["metrics"]:
         lines += ["", "## Measured", "", *_table(*_measured(report["metrics"]))]
     lines += [

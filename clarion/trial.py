@@ -33,4 +33,6 @@ def _item_at(job: Job, *, reader: ListReader, row: int) -> dict[str, object]:
             if before + len(frame) >= row:
                 return frame_items(frame.iloc[row - before - 1 : row - before])[0]
             before += len(frame)
+    if not before:
+        raise InputError("the lists have no rows", where="--row")
     raise InputError(f"the lists have {before} rows", where="--row", expected=f"1 to {before}")

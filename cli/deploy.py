@@ -50,7 +50,8 @@ def deploy(
     out = console()
     out.print(f"Deployed {made['deployment']} (job saved as {made['block']}).")
     if made["schedule"]:
-        out.print(f"Schedule: {made['schedule']}" + (", paused" if made["paused"] else ""))
+        told = ", ".join(f"{name} {value}" for name, value in made["schedule"].items())
+        out.print(f"Schedule: {told}" + ("; paused" if made["paused"] else ""))
     out.print("`clarion worker` runs it on this machine; start it from the Prefect UI, or with")
     out.print(f"  prefect deployment run '{made['deployment']}'")
 

@@ -3,8 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Interval, RRule
 from prefect.schedules import Schedule as PrefectSchedule
 
@@ -39,6 +41,7 @@ def deploy_job(job: Job, *, pause_schedule: bool = False) -> dict[str, Any]:
     with prefect_client() as client:
         document = client.read_block_document_by_name(name=name, block_type_slug=Job.get_block_type_slug())
         ensure_work_pool()
+        _drop_named_schedules(client, f"{run_job.name}/{job.name}")
         made = _deployment(job, block_id=str(document.id), pause_schedule=pause_schedule)
         identity = made.apply()
     return {
@@ -46,8 +49,22 @@ def deploy_job(job: Job, *, pause_schedule: bool = False) -> dict[str, Any]:
         "id": str(identity),
         "block": f"job/{name}",
         "schedule": job.schedule.model_dump(exclude_none=True) if job.schedule else None,
-        "paused": pause_schedule,
+        "paused": job.schedule is not None and pause_schedule,
     }
+
+
+def _drop_named_schedules(client: SyncPrefectClient, deployment: str) -> None:
+    """Drops what a person added to the deployment under a slug: Prefect would keep it, or refuse the update.
+
+    Schedules without a slug, as ours are, it replaces by the job's; and it shows them in words.
+    """
+    try:
+        found = client.read_deployment_by_name(deployment)
+    except ObjectNotFound:
+        return
+    for schedule in found.schedules:
+        if schedule.slug:
+            client.delete_deployment_schedule(found.id, schedule.id)
 
 
 def _deployment(job: Job, *, block_id: str, pause_schedule: bool) -> RunnerDeployment:
@@ -86,7 +103,6 @@ def prefect_schedule(schedule: core.Schedule, *, active: bool) -> PrefectSchedul
 def ensure_work_pool() -> None:
     """Makes the work pool of `clarion worker` where there is none."""
     from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415  # slow to import
-    from prefect.exceptions import ObjectAlreadyExists  # noqa: PLC0415
 
     with prefect_client() as client:
         try:

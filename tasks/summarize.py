@@ -33,8 +33,7 @@ def summarize(run_uid: str) -> dict[str, Any]:
         resource={"prefect.resource.id": f"clarion.run.{run.uid}", "prefect.resource.name": run.job_name},
         payload={"run_id": run.uid, "job": run.job_name, "status": run.status, "counts": report["counts"]},
     )
-    told = ", ".join(f"{count} {status}" for status, count in run.counts.items() if count)
-    get_run_logger().info("Run %s is %s: %s", run.uid, run.status, told or "no items")
+    get_run_logger().info(in_a_line(report))
     return report
 
 
@@ -44,7 +43,14 @@ def show_report(report: dict[str, Any]) -> None:
     Called from the flow, not from a task: the UI keeps the artifacts of task runs apart from the flow run's.
     Their keys are the job's, so that the UI keeps the reports of all its runs together.
     """
-    told = f"{report['job']}: {report['status']}, run {report['run_id']}"
+    told = in_a_line(report)
     key = document_name(report["job"]) or "run"
     create_markdown_artifact(markdown_report(report), key=f"{key}-report", description=told)
-    create_table_artifact(segment_rows(report), key=f"{key}-segments", description=f"Segments of {told}")
+    create_table_artifact(segment_rows(report), key=f"{key}-segments", description=told)
+
+
+def in_a_line(report: dict[str, Any]) -> str:
+    """`Run ID is STATUS: TOTAL items`, and how many of each status there are."""
+    counts = dict(report["counts"])
+    parts = [f"{counts.pop('total'):,} items", *(f"{n:,} {status}" for status, n in counts.items() if n)]
+    return f"Run {report['run_id']} is {report['status']}: {', '.join(parts)}"

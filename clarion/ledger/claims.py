@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import count_changes
@@ -92,6 +93,35 @@ def _due_now() -> sa.ColumnElement[bool]:
     return sa.or_(RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at <= utc_now())
 
 
+def _claim_statement() -> ReturningUpdate[Any]:
+    planned = sa.exists().where(RUN.c.id == sa.bindparam("run"), RUN.c.planned_at.is_not(None))
+    wanted = (
+        sa.select(RUN_ITEM.c.id)
+        .where(
+            RUN_ITEM.c.run_id == sa.bindparam("run"),
+            RUN_ITEM.c.action == sa.bindparam("of_action"),
+            RUN_ITEM.c.status == "pending",
+            RUN_ITEM.c.id.between(sa.bindparam("first"), sa.bindparam("last")),
+            _due_now(),
+            planned,
+        )
+        .order_by(RUN_ITEM.c.id)
+        .limit(sa.bindparam("most"))
+        .with_for_update(skip_locked=True)
+        .cte("wanted")  # as a plain subquery PostgreSQL may run it again for each row, past the limit
+    )
+    return (
+        RUN_ITEM.update()
+        .where(RUN_ITEM.c.id.in_(sa.select(wanted.c.id)), RUN_ITEM.c.status == "pending")
+        .values(status="sending", claim_token=sa.bindparam("token"), claimed_at=utc_now(), latency_ms=None)
+        .returning(*_CLAIMED)
+    )
+
+
+_CLAIM = _claim_statement()
+"""Built once: SQLAlchemy takes longer to put it together than SQLite to claim 20 items."""
+
+
 def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most: int) -> list[ClaimedItem]:
     """Moves up to `most` due items of a slice to sending, under `token`; the caller counts them.
 
@@ -104,20 +134,16 @@ def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most:
         token: The worker's.
         most: At least 1.
     """
-    planned = sa.exists().where(RUN.c.id == run_id, RUN.c.planned_at.is_not(None))
-    wanted = (
-        sa.select(RUN_ITEM.c.id)
-        .where(_due_in(run_id, part), _due_now(), planned)
-        .order_by(RUN_ITEM.c.id)
-        .limit(most)
-        .with_for_update(skip_locked=True)
-        .cte("wanted")  # as a plain subquery PostgreSQL may run it again for each row, past the limit
-    )
     rows = connection.execute(
-        RUN_ITEM.update()
-        .where(RUN_ITEM.c.id.in_(sa.select(wanted.c.id)), RUN_ITEM.c.status == "pending")
-        .values(status="sending", claim_token=token, claimed_at=utc_now(), latency_ms=None)
-        .returning(*_CLAIMED)
+        _CLAIM,
+        {
+            "run": run_id,
+            "of_action": part.action,
+            "first": part.first_id,
+            "last": part.last_id,
+            "most": most,
+            "token": token,
+        },
     )
     return [ClaimedItem(*row) for row in rows]
 

@@ -73,8 +73,12 @@ class Database:
         try:
             upgrade(self.engine)
         except DBAPIError as exc:
+            self.close()
             reason = str(exc.orig).strip().splitlines()[0]
             raise LedgerError(f"cannot open the database {self.display_url}: {reason}") from exc
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def display_url(self) -> str:

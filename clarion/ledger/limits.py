@@ -63,15 +63,22 @@ def hold(connection: Connection, *, key: str, seconds: float) -> None:
 
 def _state(connection: Connection, key: str) -> tuple[float, float, float]:
     """The database's time and the limit's two moments, in seconds since the epoch; locks the limit."""
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(RATE_LIMIT)
-    connection.execute(insert.values(key=key, next_at=0, held_until=0).on_conflict_do_nothing())
-    row = connection.execute(
-        sa.select(RATE_LIMIT.c.next_at, RATE_LIMIT.c.held_until)
-        .where(RATE_LIMIT.c.key == key)
-        .with_for_update()
-    ).one()
-    now = connection.execute(sa.select(utc_now())).scalar_one()  # after the wait for the lock
+    row = connection.execute(_LOCK, {"limit": key}).one_or_none()
+    if row is None:
+        insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(RATE_LIMIT)
+        connection.execute(insert.values(key=key, next_at=0, held_until=0).on_conflict_do_nothing())
+        row = connection.execute(_LOCK, {"limit": key}).one()
+    now = connection.execute(_NOW).scalar_one()  # after the wait for the lock
     return now.timestamp(), row.next_at, row.held_until
+
+
+# Every claim runs them: to put them together anew takes longer than that.
+_LOCK = (
+    sa.select(RATE_LIMIT.c.next_at, RATE_LIMIT.c.held_until)
+    .where(RATE_LIMIT.c.key == sa.bindparam("limit"))
+    .with_for_update()
+)
+_NOW = sa.select(utc_now())
 
 
 def _store(connection: Connection, key: str, **moments: float) -> None:

@@ -51,9 +51,9 @@ class PlanWriter:
         """
         unplanned = RUN.update().where(RUN.c.id == self._run_id, RUN.c.planned_at.is_(None))
         with self._database.write() as connection:
-            connection.execute(WORKER.delete().where(WORKER.c.run_id == self._run_id))
             if not connection.execute(unplanned.values(**status_values("planning"))).rowcount:
                 raise RunConflictError("the run is planned already")
+            connection.execute(WORKER.delete().where(WORKER.c.run_id == self._run_id))
             self._token = add_worker(connection, self._run_id)
         self._clear()
 
@@ -106,8 +106,10 @@ class PlanWriter:
 
     @contextmanager
     def _planning(self) -> Generator[Connection]:
-        """A write transaction of the run's only planner."""
+        """A write transaction of the run's only planner; as in `begin` the run is locked before the lease."""
+        run = sa.select(RUN.c.id).where(RUN.c.id == self._run_id).with_for_update(key_share=True)
         with self._database.write() as connection:
+            connection.execute(run)
             if not keep_lease(connection, self._token):
                 raise RunConflictError("another process plans the run now")
             yield connection

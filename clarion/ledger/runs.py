@@ -226,9 +226,18 @@ def count_changes(connection: Connection, run_id: int, changes: dict[str, int]) 
         run_id: The run.
         changes: Counter to difference, for example `{"pending": -3, "sending": 3}`.
     """
-    moved = {name: RUN.c[name] + change for name, change in changes.items() if change}
-    if moved:
-        connection.execute(RUN.update().where(RUN.c.id == run_id).values(**moved))
+    if any(changes.values()):
+        more = {f"more_{name}": changes.get(name, 0) for name in COUNTERS}
+        connection.execute(_COUNT, {"run": run_id, **more})
+
+
+COUNTERS = ("total", *ITEM_COUNTS)
+
+_COUNT = (
+    RUN.update()
+    .where(RUN.c.id == sa.bindparam("run"))
+    .values({name: RUN.c[name] + sa.bindparam(f"more_{name}") for name in COUNTERS})
+)
 
 
 def _one(connection: Connection, *criteria: sa.ColumnElement[bool]) -> RunRecord | None:

@@ -160,4 +160,5 @@ def _problem_text(answer: dict[str, Any]) -> str | None:
 
 
 def _short(text: str | None) -> str | None:
-    return None if text is None else text[:MAX_ERROR_CHARACTERS]
+    """The text as the ledger takes it; PostgreSQL has no NUL character."""
+    return None if text is None else text[:MAX_ERROR_CHARACTERS].replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""Fresh databases for the ledger's tests: SQLite files, and databases of a PostgreSQL server of the session's own."""
+"""Fresh databases for tests: SQLite files, and databases of a PostgreSQL server of the session's own."""
 
 import shutil
 import tempfile
@@ -75,7 +75,7 @@ class PostgresqlServer:
         if url != self._migrated:
             self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
             return
-        self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        self._run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name", name=name)
         ledger = Database(url)
         with ledger.write() as connection:
             tables = ", ".join(LedgerTable.metadata.tables)
@@ -86,9 +86,9 @@ class PostgresqlServer:
         """Closes the connection to the server."""
         self._engine.dispose()
 
-    def _run(self, statement: str) -> None:
+    def _run(self, statement: str, **values: object) -> None:
         with self._engine.connect() as connection:
-            connection.execute(sa.text(statement))
+            connection.execute(sa.text(statement), values)
 
 
 @contextmanager

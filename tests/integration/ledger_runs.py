@@ -11,7 +11,7 @@ from clarion.ledger.claims import ClaimedItem, Settlement, Slice, claim, settle
 from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import NewRun, RunRecord, count_changes, create_run, get_run
-from clarion.ledger.tables import ITEM_COUNTS, RUN, RUN_ITEM, WORKER
+from clarion.ledger.tables import ATTEMPT, ITEM_COUNTS, RUN, RUN_ITEM, WORKER
 from clarion.planning import PlannedItem
 
 NEW_RUN = NewRun(job_name="renewals", job="{}", base="/srv")
@@ -75,8 +75,8 @@ def claimed(
 
 def result(item: ClaimedItem, status: str, **changes: Any) -> Settlement:
     """What a call came to."""
-    values = {"attempts": item.attempts + 1, "epoch": item.epoch, **changes}
-    return Settlement(item=item, status=status, **values)
+    settlement = Settlement(item=item, status=status, attempts=item.attempts + 1, epoch=item.epoch)
+    return replace(settlement, **changes)
 
 
 def settled(database: Database, run_id: int, token: str, *results: Settlement) -> Counter[str]:
@@ -144,3 +144,10 @@ def counts(database: Database, run_id: int) -> dict[str, int]:
 def ids(items: Sequence[ClaimedItem]) -> list[int]:
     """The ids of claimed items."""
     return [item.id for item in items]
+
+
+def attempts_of(database: Database, run_id: int) -> list[dict[str, object]]:
+    """The attempt log of a run, in its order."""
+    with database.read() as connection:
+        rows = connection.execute(ATTEMPT.select().where(ATTEMPT.c.run_id == run_id).order_by(ATTEMPT.c.id))
+        return [dict(row._mapping) for row in rows]

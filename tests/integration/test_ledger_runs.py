@@ -101,7 +101,7 @@ def test_run_starts_beside_an_unfinished_one_where_a_person_says_so(database: Da
 
 @pytest.mark.parametrize("run_key", ["2026-12-01T09:00", None])
 def test_run_is_created_once_by_many_at_once(database_url: str, run_key: str | None):
-    """Of many deliveries at once one creates the run: with its key all get it, without it the others are refused."""
+    """Of many at once one creates the run: with its key all get it, without it the others are refused."""
     databases = [Database(database_url) for _ in range(6)]
     start = threading.Barrier(len(databases))
 

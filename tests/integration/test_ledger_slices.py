@@ -150,7 +150,8 @@ def test_feed_never_has_an_item_in_two_slices(database: Database, seed: int):
         part = out.pop(chance.randrange(len(out)))
         items = claimed(database, run_id, "t", part=part)
         endings = [
-            result(item, "succeeded" if chance.random() < 0.7 or item.attempts > 3 else "pending") for item in items
+            result(item, "succeeded" if chance.random() < 0.7 or item.attempts > 3 else "pending")
+            for item in items
         ]
         if endings:
             settled(database, run_id, "t", *endings)

@@ -14,7 +14,9 @@ from clarion.ledger.runs import find_run
 from clarion.ledger.tables import RUN, UtcDateTime
 from tests.integration.ledger_runs import new_run
 
-quietly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quietly = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 moments = st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(9000, 1, 1), timezones=zones)  # noqa: DTZ001  # the strategy adds the zones

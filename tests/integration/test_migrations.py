@@ -43,7 +43,8 @@ def schema_of(engine: sa.Engine) -> dict[str, Any]:
     return {
         table: {
             "columns": {
-                column["name"]: (str(column["type"]), column["nullable"]) for column in look.get_columns(table)
+                column["name"]: (str(column["type"]), column["nullable"])
+                for column in look.get_columns(table)
             },
             "primary key": look.get_pk_constraint(table)["constrained_columns"],
             "unique": sorted(map(repr, look.get_unique_constraints(table))),
@@ -90,9 +91,8 @@ def test_migrated_schema_is_what_the_models_would_create(database: Database, emp
     created = schema_of(engine)
     engine.dispose()
     assert schema_of(database.engine) == created
-    assert set(created) == {"attempt", "rate_limit", "run", "run_item", "run_summary", "worker"} or len(created) > 6
-    due = created["run_item"]["indexes"]["run_item_due"]
-    assert "status" in str(due)
+    assert set(created) == set(LedgerTable.metadata.tables)
+    assert "status" in str(created["run_item"]["indexes"]["run_item_due"])
 
 
 def test_migrations_are_one_line_of_revisions():
@@ -139,7 +139,8 @@ def test_database_of_a_newer_version_is_refused(empty_url: str):
     with pytest.raises(LedgerVersionError) as told:
         Database(empty_url)
     assert str(told.value) == (
-        f"the database is at revision 9999, which a newer Clarion wrote; this one knows up to {HEAD}: upgrade Clarion"
+        "the database is at revision 9999, which a newer Clarion wrote; "
+        f"this one knows up to {HEAD}: upgrade Clarion"
     )
     assert schema_of(engine) == before
     engine.dispose()
@@ -246,7 +247,7 @@ def test_file_that_is_no_database_is_told_of(tmp_path: Path):
     """A wrong path is a message, not a traceback."""
     path = tmp_path / "notes.txt"
     path.write_text("nothing like a database, but long enough to be taken for one" * 20)
-    with pytest.raises(LedgerError, match="cannot open the database .*notes.txt: file is not a database"):
+    with pytest.raises(LedgerError, match=r"cannot open the database .*notes\.txt: file is not a database"):
         Database(f"sqlite:///{path}")
     assert path.read_text().startswith("nothing like")
 

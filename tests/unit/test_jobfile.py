@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarion.jobfile import anchor_paths, inline_templates, load_action, load_job
@@ -277,6 +277,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(value=JSON_VALUES)
 def test_snapshot_keeps_any_json(value: Any):
     """Whatever a payload, an item or a parameter holds comes back equal, and of the same type."""

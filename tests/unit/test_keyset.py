@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarion.keyset import KeySet
@@ -16,6 +16,7 @@ KEYS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(batches=st.lists(KEYS, max_size=4), wanted=KEYS)
 def test_keyset_is_a_set(batches: list[list[str]], wanted: list[str]):
     """What is found is what was added and asked for: no more, no less, by every character."""

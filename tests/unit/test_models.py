@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -47,6 +47,7 @@ def test_delay_doubles_up_to_the_maximum(tries: int, seconds: float):
     assert policy.delay_seconds(tries) == seconds
 
 
+@settings(deadline=None)
 @given(base=st.floats(0.001, 86_400), most=st.floats(0.001, 86_400), tries=st.integers(1, 200))
 def test_delay_never_falls_and_never_passes_the_maximum(base: float, most: float, tries: int):
     """Waits get longer, whatever the policy."""

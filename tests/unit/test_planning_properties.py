@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarion import planning
@@ -50,6 +50,7 @@ def plan_of(
     return plan(campaign)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     items=ITEMS, excluded=EXCLUDED, barred=BARRED, matching=st.sampled_from(["first", "all"]),
     rows=st.integers(1, 5),
@@ -69,6 +70,7 @@ def without_row(planned: list[PlannedItem], row: int) -> list[PlannedItem]:
     return [each._replace(row=0) for each in planned if each.row == row]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     items=ITEMS, excluded=EXCLUDED, barred=BARRED, matching=st.sampled_from(["first", "all"]), data=st.data()
 )
@@ -83,6 +85,7 @@ def test_plan_of_a_row_does_not_depend_on_the_others(
         assert without_row(shuffled, place + 2) == without_row(planned, position + 2)
 
 
+@settings(deadline=None, max_examples=50)
 @given(items=ITEMS, excluded=EXCLUDED, barred=BARRED, matching=st.sampled_from(["first", "all"]))
 def test_plan_has_every_row_in_order(
     items: list[dict[str, Any]], excluded: list[Any], barred: list[str], matching: str
@@ -97,6 +100,7 @@ def test_plan_has_every_row_in_order(
         assert len(rows) == len(items) + 1
 
 
+@settings(deadline=None, max_examples=50)
 @given(items=ITEMS, excluded=EXCLUDED, barred=BARRED, matching=st.sampled_from(["first", "all"]))
 def test_plan_sends_to_nobody_who_is_excluded(
     items: list[dict[str, Any]], excluded: list[Any], barred: list[str], matching: str

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarion.sending.verdict import (
@@ -51,6 +51,7 @@ def test_code_tells_the_outcome(code: int, outcome: str):
     assert verdict.answered is (outcome != "unknown")
 
 
+@settings(deadline=None)
 @given(code=st.integers(200, 599))
 def test_code_always_has_an_outcome(code: int):
     """No answer is left unjudged, and success is told by 2xx alone."""
@@ -118,6 +119,7 @@ def test_retry_after_is_seconds_or_a_date(code: int, value: str, seconds: float 
     assert verdict.retry_after_seconds == seconds
 
 
+@settings(deadline=None)
 @given(value=st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=40))
 def test_retry_after_never_ends_a_run(value: str):
     """Whatever a provider writes there, the wait is within bounds or left to us."""
@@ -212,6 +214,14 @@ def test_long_texts_of_a_provider_are_cut():
     assert verdict.error == "x" * MAX_ERROR_CHARACTERS
 
 
+def test_nul_character_of_a_provider_is_replaced():
+    """PostgreSQL stores none: an answer that holds one is settled like any other."""
+    policy = {"invocation_id": "{{ response.body.uuid }}"}
+    verdict = judge(400, {"detail": "a\0b", "uuid": "c\0d"}, **policy)
+    assert (verdict.error, verdict.invocation_id) == ("a\ufffdb", "c\ufffdd")
+
+
+@settings(deadline=None)
 @given(
     content=st.binary(max_size=60) | st.sampled_from([b"[" * 5000, b"1e999", b"NaN", b'{"uuid": "\\ud800"}'])
 )

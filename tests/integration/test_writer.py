@@ -1,0 +1,387 @@
+"""The ledger's writer: group commits, results for whoever waits, and a database that is away."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from clarion.errors import LedgerError
+from clarion.ledger.database import Database
+from clarion.ledger.tables import RUN
+from clarion.ledger.workers import register_worker
+from clarion.sending import writer as writing
+from clarion.sending.writer import COMMIT_TRIES, Claimed, LedgerWriter, Limit
+from tests.integration.ledger_runs import (
+    assert_counts_add_up,
+    claimed,
+    counts,
+    end_lease,
+    planned_run,
+    result,
+    rows_of,
+    statuses,
+    whole,
+)
+from tests.integration.ledger_writers import gate, settle_each, with_writer
+
+FREE = Limit(key="free", tps=None)
+SLOW = Limit(key="slow", tps=2.0)
+
+
+def test_writer_claims_and_settles(database: Database):
+    """What it did is committed, counted, and told to whoever waits."""
+    run_id = planned_run(database, 3)
+
+    async def use(writer: LedgerWriter) -> None:
+        taken = await writer.claim(run_id, whole(), token="t", most=2, limit=FREE)
+        assert [item.row for item in sorted(taken.items, key=lambda item: item.id)] == [1, 2]
+        assert (list(taken.delays), taken.wait_seconds) == ([0.0, 0.0], 0.0)
+        assert counts(database, run_id) == {"total": 3, "pending": 1, "sending": 2}
+        await asyncio.gather(*settle_each(writer, run_id, taken.items))
+        assert counts(database, run_id) == {"total": 3, "pending": 1, "succeeded": 2}
+        assert (await writer.open_work(run_id, whole())).pending == 1
+
+    with_writer(database, use)
+
+
+def test_writer_commits_what_has_gathered_in_one_transaction(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """A hundred results that come while a commit is on its way share the next one."""
+    run_id = planned_run(database, 101)
+    items = claimed(database, run_id, "t")
+    door = gate(monkeypatch, database)
+
+    async def use(writer: LedgerWriter) -> None:
+        door.open.clear()
+        first = asyncio.ensure_future(settle_each(writer, run_id, items[:1])[0])
+        await asyncio.to_thread(door.entered.wait, 30)
+        others = [asyncio.ensure_future(each) for each in settle_each(writer, run_id, items[1:])]
+        await asyncio.sleep(0)  # lets each of them put itself into the queue
+        door.open.set()
+        await asyncio.gather(first, *others)
+
+    with_writer(database, use)
+    assert door.commits == 2
+    assert counts(database, run_id) == {"total": 101, "succeeded": 101}
+
+
+def test_writer_bounds_a_transaction(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """However much has gathered, a commit has at most so many operations, and none is lost."""
+    monkeypatch.setattr(writing, "MOST_AT_ONCE", 10)
+    run_id = planned_run(database, 45)
+    items = claimed(database, run_id, "t")
+    door = gate(monkeypatch, database)
+    with_writer(database, lambda writer: asyncio.gather(*settle_each(writer, run_id, items)))
+    assert door.commits >= 5
+    assert statuses(database, run_id) == {"succeeded": 45}
+
+
+def test_writer_tries_again_where_the_database_is_away(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """An answer is not lost because the database was away for a moment."""
+    run_id = planned_run(database, 5)
+    items = claimed(database, run_id, "t")
+    door = gate(monkeypatch, database, failures=COMMIT_TRIES - 1)
+    with_writer(database, lambda writer: asyncio.gather(*settle_each(writer, run_id, items)))
+    assert door.failures == 0
+    assert counts(database, run_id) == {"total": 5, "succeeded": 5}
+    assert_counts_add_up(database, run_id)
+
+
+def test_writer_tells_everyone_where_the_database_stays_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """After its tries whoever waits gets the error, and the items stay as they were."""
+    run_id = planned_run(database, 5)
+    items = claimed(database, run_id, "t")
+    gate(monkeypatch, database, failures=10_000)
+
+    async def use(writer: LedgerWriter) -> list[Any]:
+        return await asyncio.gather(*settle_each(writer, run_id, items), return_exceptions=True)
+
+    told = with_writer(database, use)
+    assert [str(error) for error in told] == ["cannot write to the database: the server is away"] * 5
+    assert all(isinstance(error, LedgerError) for error in told)
+    monkeypatch.undo()
+    assert statuses(database, run_id) == {"sending": 5}
+
+
+def test_writer_goes_on_after_the_database_was_away(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """A writer that gave up on one commit is there for the next."""
+    run_id = planned_run(database, 2)
+    items = claimed(database, run_id, "t")
+    gate(monkeypatch, database, failures=COMMIT_TRIES)
+
+    async def use(writer: LedgerWriter) -> None:
+        first, second = settle_each(writer, run_id, items)
+        with pytest.raises(LedgerError):
+            await first
+        await second
+
+    with_writer(database, use)
+    assert statuses(database, run_id) == {"sending": 1, "succeeded": 1}
+    assert_counts_add_up(database, run_id)
+
+
+def test_commit_that_took_effect_unseen_is_counted_once(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """The connection breaks after the commit: the same results again change nothing."""
+    run_id = planned_run(database, 6)
+    items = claimed(database, run_id, "t", most=4)
+    gate(monkeypatch, database, failures=2, after_commit=True)
+    endings = ["succeeded", "failed", "unknown", "pending"]
+
+    async def use(writer: LedgerWriter) -> None:
+        await asyncio.gather(
+            *(
+                writer.settle(run_id, result(item, status, outcome="retry"), token="t")
+                for item, status in zip(items, endings, strict=True)
+            )
+        )
+
+    with_writer(database, use)
+    assert rows_of(database, run_id, "status") == [*endings, "pending", "pending"]
+    assert counts(database, run_id) == {"total": 6, "succeeded": 1, "failed": 1, "unknown": 1, "pending": 3}
+
+
+@pytest.mark.parametrize("place", [0, 7, 20])
+@pytest.mark.parametrize(
+    ("wrong", "error"), [({"error": "\ud800"}, UnicodeEncodeError), ({"attempts": None}, IntegrityError)]
+)
+def test_result_that_cannot_be_written_fails_alone(
+    database: Database, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], error: type, place: int
+):
+    """What no database takes costs nobody else their result, and is not tried again and again."""
+    run_id = planned_run(database, 21)
+    items = claimed(database, run_id, "t")
+    monkeypatch.setattr(writing, "time", None)  # there is nothing to wait for
+
+    async def use(writer: LedgerWriter) -> list[Any]:
+        settlements = [
+            writer.settle(run_id, result(item, "succeeded", **(wrong if n == place else {})), token="t")
+            for n, item in enumerate(items)
+        ]
+        return await asyncio.gather(*settlements, return_exceptions=True)
+
+    told = with_writer(database, use)
+    assert [type(each) for each in told] == [*[type(None)] * place, error, *[type(None)] * (20 - place)]
+    assert statuses(database, run_id) == {"sending": 1, "succeeded": 20}
+    assert_counts_add_up(database, run_id)
+
+
+def test_error_in_an_operation_reaches_who_asked(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """A mistake of ours is not swallowed, and leaves nothing half done."""
+    run_id = planned_run(database, 2)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(writing, "claim", broken)
+
+    async def use(writer: LedgerWriter) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await writer.claim(run_id, whole(), token="t", most=2, limit=SLOW)
+        assert (await writer.open_work(run_id, whole())).pending == 2
+
+    with_writer(database, use)
+    with database.read() as connection:  # the permits went back with the transaction
+        assert connection.execute(sa.text("SELECT count(*) FROM rate_limit")).scalar_one() == 0
+
+
+def test_close_commits_what_is_queued(database: Database):
+    """Results that nobody waits for any more are in the ledger all the same."""
+    run_id = planned_run(database, 30)
+    items = claimed(database, run_id, "t")
+
+    async def main() -> None:
+        writer = LedgerWriter(database, asyncio.get_running_loop())
+        waiting = [asyncio.ensure_future(each) for each in settle_each(writer, run_id, items)]
+        await asyncio.sleep(0)  # lets each of them put itself into the queue
+        for each in waiting[::2]:
+            each.cancel()
+        writer.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(main())
+    assert counts(database, run_id) == {"total": 30, "succeeded": 30}
+
+
+def test_claim_takes_no_more_than_its_permits(database: Database):
+    """At 2 a second three leave within the next second; then the writer says how long to wait."""
+    run_id = planned_run(database, 10)
+
+    async def use(writer: LedgerWriter) -> tuple[Claimed, Claimed]:
+        first = await writer.claim(run_id, whole(), token="t", most=10, limit=SLOW)
+        return first, await writer.claim(run_id, whole(), token="t", most=10, limit=SLOW)
+
+    first, second = with_writer(database, use)
+    assert len(first.items) == len(first.delays) == 3
+    assert list(first.delays) == pytest.approx([0.0, 0.5, 1.0], abs=1e-3)
+    assert second.items == ()
+    assert 0.3 < second.wait_seconds <= 1.5
+    assert statuses(database, run_id) == {"sending": 3, "pending": 7}
+
+
+def test_claim_gives_back_the_permits_that_it_has_no_items_for(database: Database):
+    """An empty slice uses nothing up."""
+    run_id = planned_run(database, 2)
+
+    async def use(writer: LedgerWriter) -> Claimed:
+        await writer.claim(run_id, whole("none"), token="t", most=64, limit=SLOW)
+        return await writer.claim(run_id, whole(), token="t", most=1, limit=SLOW)
+
+    claimed_items = with_writer(database, use)
+    assert list(claimed_items.delays) == pytest.approx([0.0], abs=1e-3)
+
+
+def test_held_result_holds_the_limit_back_before_the_next_claim(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """A 429 and a claim in the same commit: the claim sees the hold, whichever was asked for first."""
+    run_id = planned_run(database, 3)
+    (item,) = claimed(database, run_id, "t", most=1)
+    door = gate(monkeypatch, database)
+
+    async def use(writer: LedgerWriter) -> Claimed:
+        door.open.clear()
+        first = asyncio.ensure_future(writer.open_work(run_id, whole()))
+        await asyncio.to_thread(door.entered.wait, 30)
+        claim = asyncio.ensure_future(writer.claim(run_id, whole(), token="t", most=9, limit=FREE))
+        await asyncio.sleep(0)
+        held = result(item, "pending", attempts=0, epoch=1, outcome="held")
+        settle = asyncio.ensure_future(writer.settle(run_id, held, token="t", held=(FREE.key, 60.0)))
+        await asyncio.sleep(0)
+        door.open.set()
+        await asyncio.gather(first, settle)
+        return await claim
+
+    taken = with_writer(database, use)
+    assert door.commits == 2
+    assert taken.items == ()
+    assert 50 < taken.wait_seconds <= 60
+    assert statuses(database, run_id) == {"pending": 3}
+
+
+def test_longest_hold_of_a_commit_stays(database: Database):
+    """Several answers hold the same limit back: the longest decides."""
+    run_id = planned_run(database, 4)
+    items = claimed(database, run_id, "t", most=3)
+
+    async def use(writer: LedgerWriter) -> Claimed:
+        await asyncio.gather(
+            *(
+                writer.settle(run_id, result(item, "pending"), token="t", held=(FREE.key, seconds))
+                for item, seconds in zip(items, (5.0, 90.0, 30.0), strict=True)
+            )
+        )
+        return await writer.claim(run_id, whole(), token="t", most=1, limit=FREE)
+
+    assert with_writer(database, use).wait_seconds > 80
+
+
+def test_beat_renews_the_lease_and_hears_what_is_asked(database: Database):
+    """A lease that holds is renewed; one that ran out is not, whatever the run's control."""
+    run_id = planned_run(database, 1)
+    token, lost = register_worker(database, run_id), register_worker(database, run_id)
+    end_lease(database, lost)
+    with database.write() as connection:
+        connection.execute(RUN.update().values(control="pause"))
+        before = connection.execute(
+            sa.text("SELECT lease_expires_at FROM worker WHERE token = :t"), {"t": token}
+        )
+        first_end = before.scalar_one()
+
+    async def use(writer: LedgerWriter) -> None:
+        beat = await writer.beat(run_id, token)
+        assert (beat.leased, beat.control) == (True, "pause")
+        assert not (await writer.beat(run_id, lost)).leased
+
+    with_writer(database, use)
+    with database.read() as connection:
+        after = connection.execute(
+            sa.text("SELECT lease_expires_at FROM worker WHERE token = :t"), {"t": token}
+        )
+        assert after.scalar_one() > first_end
+
+
+def test_lease_is_renewed_before_results_are_written(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """In one transaction the lease is locked first, as everywhere, so that nobody waits in a circle."""
+    run_id = planned_run(database, 1)
+    token = register_worker(database, run_id)
+    (item,) = claimed(database, run_id, token)
+    door = gate(monkeypatch, database)
+    done: list[str] = []
+    for name in ("renew_lease", "settle", "hold", "claim", "count_changes"):
+        real = getattr(writing, name)
+        monkeypatch.setattr(
+            writing,
+            name,
+            lambda *args, real=real, name=name, **options: (done.append(name), real(*args, **options))[1],
+        )
+
+    async def use(writer: LedgerWriter) -> None:
+        door.open.clear()
+        first = asyncio.ensure_future(writer.open_work(run_id, whole()))
+        await asyncio.to_thread(door.entered.wait, 30)
+        rest = [
+            asyncio.ensure_future(each)
+            for each in (
+                writer.claim(run_id, whole(), token=token, most=1, limit=Limit(key="b", tps=None)),
+                writer.settle(run_id, result(item, "succeeded"), token=token, held=("c", 1.0)),
+                writer.claim(run_id, whole(), token=token, most=1, limit=Limit(key="a", tps=None)),
+                writer.beat(run_id, token),
+            )
+        ]
+        await asyncio.sleep(0)
+        door.open.set()
+        await asyncio.gather(first, *rest)
+
+    with_writer(database, use)
+    assert done == ["renew_lease", "settle", "claim", "claim", "hold", "count_changes"]
+
+
+def test_writer_writes_for_several_runs_at_once(database: Database):
+    """Each run's counters change by its own items."""
+    runs = [planned_run(database, 3) for _ in range(3)]
+
+    async def use(writer: LedgerWriter) -> None:
+        taken = await asyncio.gather(
+            *(writer.claim(run_id, whole(), token="t", most=2, limit=FREE) for run_id in runs)
+        )
+        await asyncio.gather(
+            *(
+                each
+                for run_id, claim in zip(runs, taken, strict=True)
+                for each in settle_each(writer, run_id, claim.items)
+            )
+        )
+
+    with_writer(database, use)
+    for run_id in runs:
+        assert counts(database, run_id) == {"total": 3, "pending": 1, "succeeded": 2}
+        assert_counts_add_up(database, run_id)
+
+
+def test_open_work_sees_the_results_of_its_own_commit(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """A slice that asks what is left after its last result is told the truth."""
+    run_id = planned_run(database, 1)
+    (item,) = claimed(database, run_id, "t")
+    door = gate(monkeypatch, database)
+
+    async def use(writer: LedgerWriter) -> int:
+        door.open.clear()
+        first = asyncio.ensure_future(writer.open_work(run_id, whole()))
+        await asyncio.to_thread(door.entered.wait, 30)
+        work = asyncio.ensure_future(writer.open_work(run_id, whole()))
+        await asyncio.sleep(0)
+        later = result(item, "pending", due_at=datetime.now(UTC) + timedelta(hours=1))
+        settle = asyncio.ensure_future(writer.settle(run_id, later, token="t"))
+        await asyncio.sleep(0)
+        door.open.set()
+        await asyncio.gather(first, settle)
+        return (await work).pending
+
+    assert with_writer(database, use) == 1
+    assert door.commits == 2

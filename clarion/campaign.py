@@ -88,18 +88,28 @@ class Campaign:
         return next(segment for segment in self.segments if segment.name == name)
 
     def check_attributes(self, columns: list[str]) -> None:
-        """Holds the conditions against the attributes that the lists have.
+        """Holds the recipient and the conditions against the attributes that the lists have.
 
         Raises:
             ConditionError: A condition names an attribute that no list has.
+            TemplateError: The recipient does.
             InputErrors: Several do.
         """
         problems = _Problems()
+        problems.attempt(_check_recipient, self.recipient, columns)
         for index, segment in enumerate(self.segments):
             if segment.condition is not None:
                 where = f"segments[{index}].condition"
                 problems.attempt(_located, where, partial(segment.condition.check, {"item": columns}))
         problems.check()
+
+
+def _check_recipient(template: Compiled, columns: list[str]) -> None:
+    for scope, name in sorted(template.references):
+        if scope == "item" and name not in columns:
+            raise TemplateError(
+                f"no list has the attribute {name!r}", where=template.where, nearest=nearest(name, columns)
+            )
 
 
 def resolve_actions(job: Job, *, load: Callable[[str], Action]) -> Job:

@@ -323,9 +323,7 @@ class Planner:
         scope = {"item": item, "job": self._job, "run": self.run}
         try:
             recipient = _normal(self.campaign, self.campaign.recipient.render(scope), scope)
-        except RenderError as exc:
-            return [self._template_error(row, segment.name, item, exc) for segment in segments]
-        except RecipientError as exc:
+        except (RenderError, RecipientError) as exc:  # an empty cell is as little a recipient as a wrong one
             return [_skipped(row, each.name, item, "invalid-recipient", exc.message) for each in segments]
         return [self._sendable(row, item, segment, recipient) for segment in segments]
 
@@ -346,13 +344,6 @@ class Planner:
                 planned_request(self.campaign, each, run=self.run)
             except RenderError as exc:
                 raise PlanError(f"row {each.row}: {exc.message} (on_template_error is fail)") from None
-
-    def _template_error(
-        self, row: int, segment: str, item: dict[str, Any], error: RenderError
-    ) -> PlannedItem:
-        if self.campaign.job.on_template_error == "fail":
-            raise PlanError(f"row {row}: {error.message} (on_template_error is fail)") from None
-        return _skipped(row, segment, item, "template-error", error.message)
 
     def _without_excluded(self, planned: list[PlannedItem], excluded: Excluded) -> list[PlannedItem]:
         found = excluded.recipients([item.recipient for item in planned if item.recipient is not None])

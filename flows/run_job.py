@@ -11,7 +11,7 @@ from prefect import Task, flow, unmapped
 from prefect.futures import PrefectFuture
 from prefect.runtime import deployment, flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import BeforeValidator
+from pydantic import AwareDatetime, BeforeValidator, PositiveInt
 
 from blocks.http_action import load_action
 from blocks.job import Job, load_job
@@ -82,10 +82,10 @@ def run_name() -> str:
 def run_job(  # noqa: PLR0917  # a flow's parameters are given by position as well
     job: Annotated[Job, BeforeValidator(find_job)],
     name: str = "",
-    start_at: datetime | None = None,
-    send_until: datetime | None = None,
-    end_at: datetime | None = None,
-    limit: int | None = None,
+    start_at: AwareDatetime | None = None,
+    send_until: AwareDatetime | None = None,
+    end_at: AwareDatetime | None = None,
+    limit: PositiveInt | None = None,
     against: str = "",
     new: bool = False,
 ) -> dict[str, Any]:

@@ -6,6 +6,7 @@ at once instead of waiting) and commits with synchronous=FULL, so that a claim s
 
 import os
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from clarion.ledger.tables import UtcDateTime
 DATABASE_URL_SETTING = "CLARION_DATABASE_URL"
 HOME_SETTING = "CLARION_HOME"
 BUSY_TIMEOUT_SECONDS = 60
+WAL_RETRY_SECONDS = 0.01
 
 
 class utc_now(GenericFunction[Any]):  # noqa: N801  # reads as the SQL function it is
@@ -149,7 +151,8 @@ def _sqlite_engine(url: sa.URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001
         connection.isolation_level = None  # the driver begins nothing by itself
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+        _use_wal(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -158,3 +161,17 @@ def _sqlite_engine(url: sa.URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two who turn a new file to WAL at once are refused at once, whatever the time-out: one tries again."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_SECONDS)
+        else:
+            return

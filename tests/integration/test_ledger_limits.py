@@ -5,16 +5,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
-from clarion.ledger import limits
-from clarion.ledger.database import Database
+from clarion.ledger.database import Database, utc_now
 from clarion.ledger.limits import AHEAD_SECONDS, Permits, give_back, hold, take_permits
-from clarion.ledger.tables import RATE_LIMIT, UtcDateTime
+from clarion.ledger.tables import RATE_LIMIT
 
 KEY = "job/renewals/send"
 TOLERANCE_SECONDS = 1e-5
@@ -24,21 +25,28 @@ BEGIN = datetime(2026, 12, 1, 9, tzinfo=UTC)
 
 
 class Clock:
-    """Stands in for the database's clock."""
+    """Stands in for the database's clock, in whatever statement reads it.
 
-    def __init__(self) -> None:
+    Args:
+        database: The ledger.
+    """
+
+    def __init__(self, database: Database) -> None:
         self.seconds = 0.0
+        self._real = str(utc_now().compile(database.engine))
+        self._literal = "'{}'" if database.dialect == "sqlite" else "timestamptz '{}+00'"
+        event.listen(database.engine, "before_cursor_execute", self._set, retval=True)
 
-    def __call__(self) -> sa.BindParameter[datetime]:
-        return sa.literal(BEGIN + timedelta(seconds=self.seconds), UtcDateTime())
+    def _set(self, _c: Any, _k: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        moment = BEGIN + timedelta(seconds=self.seconds)
+        literal = self._literal.format(f"{moment:%Y-%m-%d %H:%M:%S.%f}")
+        return statement.replace(self._real, literal), parameters
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(database: Database) -> Clock:
     """A clock that goes when a test says so."""
-    clock = Clock()
-    monkeypatch.setattr(limits, "utc_now", clock)
-    return clock
+    return Clock(database)
 
 
 def take(database: Database, *, tps: float | None, most: int, key: str = KEY) -> Permits:
@@ -119,6 +127,7 @@ def test_permits_survive_a_restart(database: Database, database_url: str, clock:
     """Another process goes on behind what was given out."""
     take(database, tps=1, most=2)
     again = Database(database_url)
+    Clock(again)
     assert take(again, tps=1, most=1).wait_seconds == pytest.approx(2, abs=TOLERANCE_SECONDS)
     again.close()
 

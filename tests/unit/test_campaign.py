@@ -142,12 +142,12 @@ def test_attribute_that_no_list_has_is_told_with_the_nearest():
         ]
     )
     with pytest.raises(InputErrors) as caught:
-        campaign.check_attributes(["plan", "days"])
+        campaign.check_attributes(["phone", "plan", "days"])
     assert str(caught.value).splitlines() == [
         "segments[0].condition: item has no attribute 'plann' (did you mean 'plan'?)",
         "segments[1].condition: item has no attribute 'dayz' (did you mean 'days'?)",
     ]
-    campaign.check_attributes(["plann", "dayz"])
+    campaign.check_attributes(["phone", "plann", "dayz"])
 
 
 def test_saved_actions_become_part_of_the_job():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from clarion import planning
-from clarion.errors import ConditionError, InputError, ListError, PlanError
+from clarion.errors import ConditionError, InputError, ListError, PlanError, TemplateError
 from clarion.models.job import RunList
 from clarion.planning import ListReader, PlannedItem
 from tests.unit.campaigns import SEND, make_campaign, make_reader, plan
@@ -148,7 +148,7 @@ def test_key_of_the_exclude_list_serves_where_the_include_list_has_none():
         ),
         (
             {
-                "include": [{"items": [{"id": 1}], "key": "id"}],
+                "include": [{"items": [{"id": 1, "phone": "1"}], "key": "id"}],
                 "exclude": [{"items": [{"id": 1}], "key": "idd"}],
             },
             "recipients.exclude[0].key: the list has no attribute 'idd'; expected one of id"
@@ -156,7 +156,7 @@ def test_key_of_the_exclude_list_serves_where_the_include_list_has_none():
         ),
         (
             {
-                "include": [{"items": [{"id": 1}]}],
+                "include": [{"items": [{"id": 1, "phone": "1"}]}],
                 "exclude": [{"items": [{"phone": "1"}], "recipient": "{{ item.fone }}"}],
             },
             "recipients.exclude[0].recipient: the list has no attribute 'fone'; expected one of phone"
@@ -275,19 +275,28 @@ def test_region_that_renders_to_none_is_no_region():
     assert plan(campaign)[0].error == "the phone number has no country code and no region is given"
 
 
-def test_recipient_that_does_not_render_is_a_template_error():
-    """An item without the attribute has no recipient, in any of its segments."""
+def test_missing_recipient_is_an_invalid_one():
+    """An item whose cell is empty has no recipient, in any of its segments; that fails no plan."""
     campaign = make_campaign(
         recipients=items_of({"id": 1}, {"phone": "1"}),
         segments=[{"name": "a", "action": "send"}, {"name": "b", "action": "send"}],
         matching="all",
+        on_template_error="fail",
     )
     planned = plan(campaign)
     assert fates(planned)[:2] == [
-        (1, "a", "skipped", "template-error"),
-        (1, "b", "skipped", "template-error"),
+        (1, "a", "skipped", "invalid-recipient"),
+        (1, "b", "skipped", "invalid-recipient"),
     ]
     assert planned[0].error == "recipient.value: item has no 'phone'"
+
+
+def test_recipient_of_an_attribute_that_no_list_has_is_refused():
+    """A misspelt column would make every recipient missing: the job is refused, with the nearest name."""
+    with pytest.raises(
+        TemplateError, match=r"^recipient\.value: no list has the attribute 'phone'.*'phones'"
+    ):
+        plan(make_campaign(recipients=items_of({"phones": "1"})))
 
 
 NAMED = {"command": {"url": "https://api.test", "payload": {"text": "Dear {{ item.name }}"}}}
@@ -303,12 +312,6 @@ def test_template_error_fails_the_plan_where_the_job_says_so():
         PlanError, match=r"^row 2: actions\.send\.command\.payload.* \(on_template_error is fail\)$"
     ):
         plan(failing)
-
-
-def test_template_error_of_a_recipient_fails_the_plan_where_the_job_says_so():
-    """The recipient is a template as well."""
-    with pytest.raises(PlanError, match=r"^row 1: recipient\.value: .* \(on_template_error is fail\)$"):
-        plan(make_campaign(recipients=items_of({"id": 1}), on_template_error="fail"))
 
 
 def test_template_error_of_who_is_not_written_to_fails_nothing():

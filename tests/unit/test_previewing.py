@@ -119,6 +119,15 @@ def test_first_of_two_with_one_recipient_is_sent_to():
     assert (found.counts()["pending"], found.skipped_by_reason("b")) == (4, {"duplicate": 1})
 
 
+def test_duplicate_is_found_across_frames(monkeypatch: pytest.MonkeyPatch):
+    """However far apart two rows are, one recipient is sent to once."""
+    monkeypatch.setattr(planning, "FRAME_ROWS", 1)
+    numbers = ["1", "2", "1", "1", "2", "3"]
+    found = previewed(of_items(*[{"phone": number, "text": "a"} for number in numbers]))
+    assert [sample["row"] for sample in found.samples] == [1, 2, 6]
+    assert found.skipped_by_reason() == {"duplicate": 3}
+
+
 def test_counts_add_up_and_have_every_status():
     """`total` is the sum; statuses that a plan does not have are nought."""
     counts = previewed(of_items({"phone": "1", "text": "a"}, {"phone": "2"}, {})).counts()
@@ -132,9 +141,8 @@ def test_problems_name_row_segment_and_reason():
     found = previewed(of_items({"phone": "1", "text": "a"}, {"phone": "2"}, {"text": "b"}))
     assert [(each.row, each.segment, each.problem) for each in found.problems] == [
         (2, "all", "actions.send.command.payload.text: item has no 'text'"),
-        (3, "all", "recipient.value: item has no 'phone'"),
     ]
-    assert found.skipped_by_reason() == {"template-error": 2}
+    assert found.skipped_by_reason() == {"template-error": 1, "invalid-recipient": 1}
 
 
 def test_problem_fails_the_preview_as_it_would_the_plan():

@@ -145,7 +145,7 @@ def markdown_report(report: Mapping[str, Any]) -> str:
     if report["metrics"]:
         lines += ["", "## Measured", "", *_table(*_measured(report["metrics"]))]
     lines += [
-        f"\n`clarion items {report['run_id']} --status {status}` lists the {status} ones."
+        f"\n`clarion items {report['run_id']} --status {status}` lists the {status} items."
         for status in ("failed", "unknown")
         if report["counts"][status]
     ]

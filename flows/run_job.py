@@ -93,11 +93,11 @@ def run_job(  # noqa: PLR0917  # a flow's parameters are given by position as we
 
     Args:
         job: The saved job to run. In Python also a path to a job file, or the name of a saved job.
-        name: A name for this run, shown in reports.
+        name: A name for this run, shown in the list of runs and in its report.
         start_at: Send nothing before this time.
         send_until: Send nothing after this time; what is left is skipped as expired.
         end_at: Answers are handled until this time.
-        limit: Send to the first so many due recipients only; all others are skipped.
+        limit: Send to the first so many due recipients only, at least 1; all others are skipped.
         against: Rehearse: send to this URL instead of the real hosts, with made-up credentials.
         new: Start although an earlier run of the job is unfinished. Its open recipients may then get both.
 

@@ -1,5 +1,6 @@
 """Migrations: every database comes to this version's tables by itself, or is refused."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from clarion.errors import LedgerError, LedgerVersionError, SettingError
+from clarion.ledger import database as database_module
 from clarion.ledger.database import DATABASE_URL_SETTING, HOME_SETTING, Database, database_url
 from clarion.ledger.migrate import VERSION_TABLE, _config
 from clarion.ledger.runs import create_run, list_runs
@@ -283,3 +285,25 @@ def test_sqlite_waits_for_the_disk_and_for_other_writers(tmp_path: Path):
         }
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 60_000}
     database.close()
+
+
+def test_sqlite_file_that_another_process_is_making_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where the other one holds the new file, turning it to WAL is refused at once; then it succeeds."""
+    path = tmp_path / "clarion.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    waits: list[float] = []
+
+    def let_go(seconds: float) -> None:
+        waits.append(seconds)
+        other.rollback()
+
+    monkeypatch.setattr(database_module.time, "sleep", let_go)
+    mine = sqlite3.connect(path, timeout=0)
+    database_module._use_wal(mine)
+    assert len(waits) == 1
+    assert mine.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    mine.close()
+    other.close()

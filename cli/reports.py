@@ -2,15 +2,17 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,7 +22,7 @@ from clarion.ledger.items import ITEM_FIELDS, read_items
 from clarion.ledger.runs import find_run, list_runs
 from clarion.models.job import ITEM_STATUSES
 from clarion.reporting import COUNTS, build_report, run_report
-from cli.console import AsJson, RunReference, console, print_json, print_report
+from cli.console import PIPE_WIDTH, AsJson, RunReference, console, print_json, print_report
 
 RUNS_HELP = """
 List runs, the newest first.
@@ -66,9 +68,11 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List runs."""
-    found = [run_report(run) for run in list_runs(Database(), limit=limit, job_name=job)]
+    with Database() as database:
+        listed = list_runs(database, limit=limit, job_name=job)
+        found = [build_report(database, run) if as_json else run_report(run) for run in listed]
     if as_json:
-        print_json([full_report(each["run_id"]) for each in found])
+        print_json(found)
         return
     table = Table(show_edge=False, pad_edge=False)
     for head in ("run", "job", "name", "status", "started"):
@@ -87,15 +91,11 @@ def runs(
     console().print(table if found else "There are no runs.")
 
 
-def full_report(reference: str) -> dict[str, Any]:
-    """The report of the run that a reference names."""
-    database = Database()
-    return build_report(database, find_run(database, reference))
-
-
 def report(run: RunReference, *, as_json: AsJson = False) -> None:
     """Show a report."""
-    (print_json if as_json else print_report)(full_report(run))
+    with Database() as database:
+        found = build_report(database, find_run(database, run))
+    (print_json if as_json else print_report)(found)
 
 
 def items(
@@ -115,15 +115,11 @@ def items(
                 expected=f"one of {', '.join(ITEM_STATUSES)}",
                 nearest=nearest(each, ITEM_STATUSES),
             )
-    if format is Format.PARQUET and output is None:
-        raise SettingError("Parquet is no text for a terminal", where="--output", expected="a file")
-    database = Database()
-    found = find_run(database, run)
-    pages = read_items(database, found.id, statuses=status or (), reasons=reason or ())
-    rows = ([flat_item(row) for row in page] for page in pages)
-    {Format.TABLE: _table, Format.CSV: _csv, Format.JSON: _json, Format.PARQUET: _parquet}[format](
-        rows, output
-    )
+    with Database() as database:
+        found = find_run(database, run)
+        pages = read_items(database, found.id, statuses=status or (), reasons=reason or ())
+        rows = ([flat_item(row) for row in page] for page in pages)
+        _WRITERS[format](rows, output)
 
 
 def flat_item(row: dict[str, Any]) -> dict[str, Any]:
@@ -137,68 +133,76 @@ def flat_item(row: dict[str, Any]) -> dict[str, Any]:
 Pages = Iterator[list[dict[str, Any]]]
 
 
+@contextmanager
+def _writing(output: Path | None) -> Generator[TextIO]:
+    """Standard output, or a file that is begun anew. Raises SettingError where it cannot be written."""
+    if output is None:
+        yield sys.stdout
+        return
+    with _opened(output) as file:
+        yield file
+
+
+def _opened(output: Path) -> TextIO:
+    try:
+        return output.open("w", encoding="utf-8", newline="")
+    except OSError as exc:
+        raise SettingError(f"cannot write {output}: {exc.strerror}", where="--output") from exc
+
+
+_SHOWN = (
+    "row", "segment", "recipient", "status", "reason", "attempts", "status_code", "error_code", "error",
+)  # fmt: skip
+
+
 def _table(pages: Pages, output: Path | None) -> None:
-    shown = (
-        "row",
-        "segment",
-        "recipient",
-        "status",
-        "reason",
-        "attempts",
-        "status_code",
-        "error_code",
-        "error",
-    )
     table = Table(show_edge=False, pad_edge=False)
-    for head in shown:
+    for head in _SHOWN:
         table.add_column(head)
     for page in pages:
         for row in page:
-            table.add_row(*(escape(str(row[name])) if row[name] is not None else "" for name in shown))
+            table.add_row(*(escape(str(row[name])) if row[name] is not None else "" for name in _SHOWN))
     if output is None:
         console().print(table)
         return
-    with output.open("w", encoding="utf-8") as file:
-        from rich.console import Console  # noqa: PLC0415  # only for a table in a file
-
-        Console(file=file, soft_wrap=True).print(table)
+    with _writing(output) as file:
+        Console(file=file, width=PIPE_WIDTH).print(table)
 
 
 def _csv(pages: Pages, output: Path | None) -> None:
-    stream = sys.stdout if output is None else output.open("w", encoding="utf-8", newline="")
-    writer = csv.writer(stream)
-    writer.writerow((*ITEM_FIELDS, "item"))
-    for page in pages:
-        for row in page:
-            writer.writerow((*(row[name] for name in ITEM_FIELDS), orjson.dumps(row["item"]).decode()))
-    if output is not None:
-        stream.close()
+    with _writing(output) as file:
+        writer = csv.writer(file)
+        writer.writerow((*ITEM_FIELDS, "item"))
+        for page in pages:
+            for row in page:
+                writer.writerow((*(row[name] for name in ITEM_FIELDS), orjson.dumps(row["item"]).decode()))
 
 
 def _json(pages: Pages, output: Path | None) -> None:
     """A JSON array, written as it is read: an export of a million items stays small in memory."""
-    stream = sys.stdout if output is None else output.open("w", encoding="utf-8")
-    before = "[\n"
-    for page in pages:
-        for row in page:
-            stream.write(before + orjson.dumps(row).decode())
-            before = ",\n"
-    stream.write("[]\n" if before == "[\n" else "\n]\n")
-    if output is not None:
-        stream.close()
+    with _writing(output) as file:
+        before = "[\n"
+        for page in pages:
+            for row in page:
+                file.write(before + orjson.dumps(row).decode())
+                before = ",\n"
+        file.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 _PARQUET_TYPES = {
-    "row": pa.int64(),
-    "attempts": pa.int64(),
-    "status_code": pa.int64(),
-    "latency_ms": pa.float64(),
-}
+    "row": pa.int64(), "attempts": pa.int64(), "status_code": pa.int64(), "latency_ms": pa.float64(),
+}  # fmt: skip
 
 
 def _parquet(pages: Pages, output: Path | None) -> None:
+    if output is None:
+        raise SettingError("Parquet is no text for a terminal", where="--output", expected="a file")
+    _opened(output).close()
     schema = pa.schema([(name, _PARQUET_TYPES.get(name, pa.string())) for name in (*ITEM_FIELDS, "item")])
     with pq.ParquetWriter(str(output), schema) as writer:
         for page in pages:
             rows = [{**row, "item": orjson.dumps(row["item"]).decode()} for row in page]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+_WRITERS = {Format.TABLE: _table, Format.CSV: _csv, Format.JSON: _json, Format.PARQUET: _parquet}

@@ -20,7 +20,7 @@ from clarion.campaign import resolve_actions
 from clarion.errors import ClarionError
 from clarion.ledger.claims import Slice, expire
 from clarion.ledger.runs import NewRun, RunRecord, create_run, find_run, get_run, set_flow_run, set_status
-from clarion.ledger.workers import reap_workers
+from clarion.ledger.workers import claimed_by_others, reap_workers
 from clarion.models import job as core
 from clarion.reporting import build_report
 from clarion.sending.sender import SliceResult
@@ -205,7 +205,11 @@ def _wait_for_start(run: RunRecord) -> bool:
 
 
 def _deliver(run: RunRecord, progress: Progress) -> None:
-    """Maps the deliver task over slices of what is due, in a rolling window, until nothing is pending."""
+    """Maps the deliver task over slices of what is due, in a rolling window, until nothing is pending.
+
+    What another worker has claimed is waited for: until its lease has run out, a dead one looks like one that
+    is still at work, and one that leaves gives items back.
+    """
     session = session_of(run.uid)
     feed = SliceFeed(
         database=ledger(),
@@ -221,9 +225,10 @@ def _deliver(run: RunRecord, progress: Progress) -> None:
     while True:
         if session.may_send:
             out.update(_map(feed.take(WINDOW - len(out)), tasks, run.uid, finished))
-        if not out and (not session.may_send or not feed.open_work().pending):
+        idle = not out and not (session.may_send and feed.open_work().pending)
+        if idle and not claimed_by_others(ledger(), run.id, token=session.token):
             break
-        for future in _finished(finished, LOOK_SECONDS if out else feed.wait_seconds(LOOK_SECONDS)):
+        for future in _finished(finished, LOOK_SECONDS if out or idle else feed.wait_seconds(LOOK_SECONDS)):
             part = out.pop(future)
             feed.done(part, held_seconds=future.result().held_seconds)
         progress.update()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event, make_url
@@ -98,6 +98,12 @@ class Database:
         """A transaction that only reads, one snapshot from first to last statement on SQLite."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Closes every connection."""

@@ -83,6 +83,22 @@ def reap_workers(database: Database, run_id: int) -> int:
         return _orphan(connection, run_id, RUN_ITEM.c.claim_token.not_in(living))
 
 
+def claimed_by_others(database: Database, run_id: int, *, token: str) -> int:
+    """Ends the leases that ran out, and counts what the other workers of the run still have in sending.
+
+    Args:
+        database: The ledger.
+        run_id: The run.
+        token: Whose claims are not counted.
+    """
+    reap_workers(database, run_id)
+    theirs = (
+        (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "sending") & (RUN_ITEM.c.claim_token != token)
+    )
+    with database.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).where(theirs)).scalar_one()
+
+
 def live_workers(database: Database, run_id: int) -> int:
     """How many workers hold a lease on the run."""
     living = (WORKER.c.run_id == run_id) & (WORKER.c.lease_expires_at > utc_now())

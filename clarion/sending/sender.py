@@ -50,13 +50,18 @@ SHORT_WAIT_SECONDS = 0.05
 LONG_WAIT_SECONDS = 5.0
 """What waits longer than this leaves the slice: the flow maps it again when it is due."""
 
+LEAST_HOLD_SECONDS = 0.1
+"""A `Retry-After: 0` would otherwise be asked again and again at full speed: a hold uses up no try."""
+
 LEAVE_SECONDS = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceResult:
-    """What a slice has left: how many items are pending, in how many seconds the first of them is due, and
-    for how many seconds the limit of their action is held back.
+    """What a slice has left.
+
+    `due_in_seconds` tells when the first pending item is due; `held_seconds`, how long the limit of the
+    slice's action is held back.
     """
 
     pending: int
@@ -307,7 +312,8 @@ class Sender:
             return None
         policy = session.campaign.actions[action].action.retry_policy
         asked = verdict.retry_after_seconds
-        return session.limits[action].key, policy.delay_seconds(1) if asked is None else asked
+        seconds = policy.delay_seconds(1) if asked is None else max(asked, LEAST_HOLD_SECONDS)
+        return session.limits[action].key, seconds
 
 
 def idempotency_key(run: RunRecord, item: ClaimedItem) -> str:

@@ -33,7 +33,7 @@ def test_preview_tells_what_the_run_then_does(clarion: Command, home: Path):
     assert preview.json["counts"]["pending"] == report["counts"]["succeeded"]
     assert preview.json["skipped_by_reason"] == report["skipped_by_reason"]
     assert preview.json["skipped_by_reason"]["duplicate"] == 1
-    assert preview.json["skipped_by_reason"]["invalid-recipient"] == 1
+    assert preview.json["skipped_by_reason"]["invalid-recipient"] == 2
 
 
 def test_preview_shows_rendered_requests(clarion: Command, home: Path):

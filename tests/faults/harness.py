@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from clarion.ledger.database import Database
 from clarion.ledger.runs import list_runs
-from clarion.ledger.tables import RUN_ITEM, WORKER
+from clarion.ledger.tables import RUN, RUN_ITEM, WORKER
 from clarion.sandbox import Sandbox
 from tests.faults.campaign import Campaign
 from tests.faults.checks import (
@@ -108,7 +108,8 @@ class Torment:
         try:
             with self._sandbox:
                 for blow in blows:
-                    self._strike(blow)
+                    if blow.moment == "sending" or not self._planned():
+                        self._strike(blow)
                 self._finish()
             return self._findings()
         finally:
@@ -204,13 +205,26 @@ class Torment:
     def _requests_so_far(self) -> int:
         return self._sandbox.stats()["requests"]
 
+    def _planned(self) -> bool:
+        return any(run.planned_at for run in list_runs(self._database, limit=1))
+
     def _holds_lease(self, process: BaseProcess) -> bool:
         with self._database.read() as connection:
             return process.pid in connection.scalars(sa.select(WORKER.c.pid)).all()
 
 
 def read_ledger(database: Database) -> Ledger:
-    """The newest run, all of it read in one transaction."""
-    with database.read() as connection:
-        connection = connection.execution_options(isolation_level=None)
-        raise NotImplementedError
+    """The newest run, in one snapshot: what a dead process has sent to PostgreSQL may still be committed."""
+    level = "REPEATABLE READ" if database.dialect == "postgresql" else "SERIALIZABLE"
+    columns = [RUN_ITEM.c[name] for name in Item._fields]
+    with database.engine.connect().execution_options(isolation_level=level) as connection:
+        run = connection.execute(RUN.select().order_by(RUN.c.id.desc()).limit(1)).one()
+        items = connection.execute(sa.select(*columns).where(RUN_ITEM.c.run_id == run.id))
+        leases = connection.execute(sa.select(WORKER.c.token, WORKER.c.pid))
+        return Ledger(
+            status=run.status,
+            planned=run.planned_at is not None,
+            counts={name: run._mapping[name] for name in ("total", *STATUSES)},
+            items=[Item(*item) for item in items],
+            leases={lease.token: lease.pid for lease in leases},
+        )

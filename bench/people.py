@@ -23,9 +23,10 @@ def write_people(path: Path, rows: int) -> None:
 
 def _line(number: int) -> str:
     name = FIRST_NAMES[number % 8]
+    phone = f"+4477{number * 7_368_787 % 100_000_007:08d}"
     return (
         f"{customer_id(number)},{name},Example{number % 977},Acme {number % 131} Ltd,London,United Kingdom,"
-        f"+4477{number * 7_368_787 % 100_000_007:08d},{name.lower()}.{number}@example.com,{PLANS[number % 4]},{number % 90},"
+        f"{phone},{name.lower()}.{number}@example.com,{PLANS[number % 4]},{number % 90},"
         f"2025-{1 + number % 12:02d}-{1 + number % 28:02d},https://www.example.com/{number}\n"
     )
 

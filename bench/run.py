@@ -9,7 +9,6 @@ one request again and again. Each is a process of its own, one after another aga
 """
 
 import argparse
-import asyncio
 import json
 import os
 import resource
@@ -20,6 +19,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -47,7 +47,7 @@ def measure_run(url: str, *, items: int) -> Measured:
     people = Path.cwd() / "people.csv"
     write_people(people, items)
     before = _cpu_seconds()
-    report = run_job(campaign_job(people, url=url))
+    report = run_job(campaign_job(people, url=url))  # ty: ignore[no-matching-overload]  # it takes core jobs too
     cpu_seconds = _cpu_seconds() - before
     if report["counts"]["succeeded"] != items:
         raise SystemExit(f"the run did not send everything: {report['counts']}")
@@ -72,7 +72,9 @@ def measure_map(url: str, *, items: int) -> Measured:
     def send(number: int) -> int:
         return client.post(url, json={"to": f"+4477{number:08d}", "text": "x" * 99}).status_code
 
-    @flow(task_runner=ThreadPoolTaskRunner(max_workers=CONNECTIONS), persist_result=False)
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=CONNECTIONS)
+
+    @flow(task_runner=runner, persist_result=False)
     def send_all(count: int) -> float:
         started = time.perf_counter()
         for future in send.map(range(count)):
@@ -125,6 +127,7 @@ def measure_apart(kind: str, sink: str, *, items: int) -> Measured:
             [sys.executable, "-m", "bench.run", "--measure", kind, "--sink", sink, "--items", str(items)],
             check=True,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what Prefect's server says when it is stopped
             cwd=home,
             env=_environment(home),
         )
@@ -135,7 +138,9 @@ def measure_apart(kind: str, sink: str, *, items: int) -> Measured:
 
 
 def _environment(home: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CLARION_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CLARION_"))
+    }
     return {
         **kept,
         "HOME": home,
@@ -176,7 +181,9 @@ def _table(best: dict[str, Measured]) -> Table:
         used = f"{cost[kind]:.2f}" if kind in cost else ""
         table.add_row(name, f"{rates[kind]:,.0f}", f"{over:.1f}", f"{of:.2f}", used)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    table.caption = f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}; load {load} on {os.cpu_count()} cores"
+    table.caption = (
+        f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}; load {load} on {os.cpu_count()} cores"
+    )
     return table
 
 

@@ -99,9 +99,7 @@ def _request(
         raw.insert(0, (b"Host", url.netloc))
     if (content or method in _WITH_BODY) and b"content-length" not in present:
         raw.append((b"Content-Length", str(len(content)).encode()))
-    request = httpx.Request(
-        method, url, headers=raw, stream=httpx.ByteStream(content), extensions=extensions
-    )
+    request = httpx.Request(method, url, headers=raw, stream=httpx.ByteStream(content), extensions=extensions)
     request.read()
     return request
 

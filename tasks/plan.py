@@ -29,8 +29,8 @@ def plan(run_uid: str) -> int:
     database = ledger()
     run = find_run(database, run_uid)
     writer = PlanWriter(database, run.id)
-    writer.begin()
     try:
+        writer.begin()
         campaign = compiled(run)
         reader = list_reader(campaign.job, base=Path(run.base))
         planner = Planner(campaign=campaign, run=run.scope(), now=datetime.now(UTC), reader=reader)
@@ -39,6 +39,9 @@ def plan(run_uid: str) -> int:
         writer.finish(limit=run.item_limit, bad_rows=reader.report.bad_rows)
     except ClarionError as exc:
         writer.discard(exc.message)
+        raise
+    except BaseException:
+        writer.leave()
         raise
     planned = find_run(database, run_uid)
     get_run_logger().info(

@@ -153,8 +153,10 @@ def check_job(job: Job, *, against: str | None) -> None:
 
 
 def _made_up(reference: str) -> RequestAuth:
-    """Credentials for a rehearsal. Saved API keys keep their fields and place, so that the request is the
-    real one but for `****`; of the other kinds every request looks the same.
+    """Credentials for a rehearsal.
+
+    Saved API keys keep their fields and their place, so that the request is the real one but for `****`; of
+    the other kinds every request looks the same.
     """
     if split_reference(reference)[0] == ApiKey.kind:
         with suppress(JobError):

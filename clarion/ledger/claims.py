@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import count_changes
@@ -93,7 +92,7 @@ def _due_now() -> sa.ColumnElement[bool]:
     return sa.or_(RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at <= utc_now())
 
 
-def _claim_statement() -> ReturningUpdate[Any]:
+def _claim_statement() -> sa.Executable:
     planned = sa.exists().where(RUN.c.id == sa.bindparam("run"), RUN.c.planned_at.is_not(None))
     wanted = (
         sa.select(RUN_ITEM.c.id)

@@ -104,6 +104,11 @@ class PlanWriter:
         except RunConflictError:
             return
 
+    def leave(self) -> None:
+        """Gives up the lease and leaves the half plan to whoever begins next: nobody takes it for work in hand."""
+        with self._database.write() as connection:
+            connection.execute(WORKER.delete().where(WORKER.c.token == self._token))
+
     @contextmanager
     def _planning(self) -> Generator[Connection]:
         """A write transaction of the run's only planner; as in `begin` the run is locked before the lease."""

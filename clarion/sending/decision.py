@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from clarion.ledger.claims import ClaimedItem, Settlement
 from clarion.models.action import Action
-from clarion.sending.verdict import Verdict
+from clarion.sending.verdict import Outcome, Verdict
 
 REFUSED = "refused"
 EXHAUSTED = "retries-exhausted"
@@ -34,7 +34,7 @@ def decide(item: ClaimedItem, call: Call, *, action: Action, now: datetime) -> S
     left = attempts <= action.retry_policy.num_retries
     resend = verdict.outcome == "unknown" and action.on_unknown == "resend" and left
     again = held or resend or (verdict.outcome == "retry" and left)
-    status, reason = _end(verdict)
+    status, reason = _ENDS[verdict.outcome]
     due_at = None
     if again and not held:
         due_at = now + timedelta(seconds=action.retry_policy.delay_seconds(attempts))
@@ -55,15 +55,14 @@ def decide(item: ClaimedItem, call: Call, *, action: Action, now: datetime) -> S
     )
 
 
-def _end(verdict: Verdict) -> tuple[str, str | None]:
-    """Status and reason where no other try follows."""
-    return {
-        "succeeded": ("succeeded", None),
-        "retry": ("failed", EXHAUSTED),
-        "refused": ("failed", REFUSED),
-        "unknown": ("unknown", NO_ANSWER),
-        "held": ("pending", None),
-    }[verdict.outcome]
+_ENDS: dict[Outcome, tuple[str, str | None]] = {
+    "succeeded": ("succeeded", None),
+    "retry": ("failed", EXHAUSTED),
+    "refused": ("failed", REFUSED),
+    "unknown": ("unknown", NO_ANSWER),
+    "held": ("pending", None),
+}
+"""Status and reason where no other try follows."""
 
 
 def unsendable(item: ClaimedItem, error: str) -> Settlement:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from clarion.ledger.database import Database
 from clarion.ledger.runs import list_runs
 from clarion.ledger.tables import RUN, RUN_ITEM, WORKER
+from clarion.planning import FRAME_ROWS
 from clarion.sandbox import Sandbox
 from tests.faults.campaign import Campaign
 from tests.faults.checks import (
@@ -37,6 +38,9 @@ from tests.faults.processes import Processes
 LOOK_SECONDS = 0.005
 MOST_SECONDS = 180.0
 """Longer than anything takes, a lease and the slowest machine included: beyond it something hangs."""
+
+PLANNING_SECONDS = 0.02
+"""A chunk of the plan takes longer: a blow that is up to so much later still comes before the plan's end."""
 
 CONNECTIONS = 256
 """As many calls on their way as there may be claims: at 2 s latency a kill then leaves the most unknown."""
@@ -165,8 +169,11 @@ class Torment:
         return self._processes.start(*arguments, folder=self._folder, settings=self._settings)
 
     def _wait_for_planning(self, process: BaseProcess) -> None:
-        """Waits until this very process plans, and has come to a random place of the list."""
-        place = self._chance.randrange(self._campaign.rows)
+        """Waits until this very process plans, and has stored a random part of the list; or nothing of it yet.
+
+        What a process before it has stored counts as well: clearing that away is planning too.
+        """
+        place = self._chance.randrange(-FRAME_ROWS, self._campaign.rows - 2 * FRAME_ROWS)
 
         def there() -> bool:
             run = list_runs(self._database, limit=1)
@@ -175,6 +182,7 @@ class Torment:
             return run[0].planned_at is not None or run[0].total >= place
 
         self._wait(process, there)
+        time.sleep(self._chance.uniform(0, PLANNING_SECONDS))
 
     def _wait_for_sending(self, process: BaseProcess) -> None:
         """Waits for a random part of the requests to come, and then for any time up to their answers."""
@@ -183,7 +191,7 @@ class Torment:
         left = run.pending if run and run.planned_at else len(self._campaign.recipients)
         wanted = before + self._chance.randint(1, max(1, left // 3))
         self._wait(process, lambda: self._requests_so_far() >= wanted)
-        time.sleep(self._chance.uniform(0, self._campaign.latency_ms / 1_000 + 0.05))
+        time.sleep(self._chance.uniform(0, self._campaign.latency_ms / 1_000))
 
     def _wait(self, process: BaseProcess, there: Callable[[], bool]) -> None:
         deadline = time.monotonic() + MOST_SECONDS

@@ -74,7 +74,7 @@ def measure_map(url: str, *, items: int) -> Measured:
 
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=CONNECTIONS)
 
-    @flow(task_runner=runner, persist_result=False)
+    @flow(name="send-all", task_runner=runner, persist_result=False)
     def send_all(count: int) -> float:
         started = time.perf_counter()
         for future in send.map(range(count)):

@@ -88,7 +88,7 @@ def run(
     found = find_job(reference)
     prepare(found, against=against or None)
     if not new:
-        refuse_unfinished(ledger(), found.name)
+        refuse_unfinished(ledger(), found.name, kind="rehearsal" if against else "run")
     _send(
         lambda: run_job(reference, name=name, limit=limit, against=against, new=new, **times),
         newest_of(found.name),

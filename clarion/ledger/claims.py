@@ -6,11 +6,12 @@ token may still turn unknown into the truth, and nobody else's.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -92,6 +93,12 @@ def _due_now() -> sa.ColumnElement[bool]:
     return sa.or_(RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at <= utc_now())
 
 
+_PENDING, _SENDING, _UNKNOWN = (
+    sa.literal_column(f"'{status}'") for status in ("pending", "sending", "unknown")
+)
+"""Not as parameters: for the sake of its partial indexes SQLite would parse each statement anew, 90 us."""
+
+
 def _claim_statement() -> sa.Executable:
     planned = sa.exists().where(RUN.c.id == sa.bindparam("run"), RUN.c.planned_at.is_not(None))
     wanted = (
@@ -99,7 +106,7 @@ def _claim_statement() -> sa.Executable:
         .where(
             RUN_ITEM.c.run_id == sa.bindparam("run"),
             RUN_ITEM.c.action == sa.bindparam("of_action"),
-            RUN_ITEM.c.status == "pending",
+            RUN_ITEM.c.status == _PENDING,
             RUN_ITEM.c.id.between(sa.bindparam("first"), sa.bindparam("last")),
             _due_now(),
             planned,
@@ -111,7 +118,7 @@ def _claim_statement() -> sa.Executable:
     )
     return (
         RUN_ITEM.update()
-        .where(RUN_ITEM.c.id.in_(sa.select(wanted.c.id)), RUN_ITEM.c.status == "pending")
+        .where(RUN_ITEM.c.id.in_(sa.select(wanted.c.id)), RUN_ITEM.c.status == _PENDING)
         .values(status="sending", claim_token=sa.bindparam("token"), claimed_at=utc_now(), latency_ms=None)
         .returning(*_CLAIMED)
     )
@@ -168,7 +175,8 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
     ]
     if not valid:
         return Counter()
-    connection.execute(_SETTLE, [_settled_values(result) for result in valid])
+    values = [_settled_values(result) for result in valid]
+    connection.execute(_SETTLE[connection.dialect.name], {"results": _json(values)})
     attempts = [_attempt_values(run_id, result) for result in valid if result.outcome is not None]
     if attempts:
         connection.execute(_LOG_ATTEMPT, attempts)
@@ -179,43 +187,100 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
 
 def _held(connection: Connection, *, token: str, ids: Sequence[int]) -> dict[int, str]:
     rows = connection.execute(
+        _HELD[connection.dialect.name], {"results": _json([{"id": each} for each in ids]), "token": token}
+    )
+    return {item_id: status for item_id, status in rows}  # noqa: C416  # a row is no pair to the type checker
+
+
+# Results travel as one JSON text, so that one statement settles them all: 8 us an item instead of 25, and one
+# wait for the interpreter's lock, which the sender's thread holds most of the time, instead of one each.
+_SETTLED = (
+    sa.column("status", sa.Text),
+    sa.column("reason", sa.Text),
+    sa.column("attempts", sa.Integer),
+    sa.column("epoch", sa.Integer),
+    sa.column("due_at", sa.DateTime),
+    sa.column("status_code", sa.Integer),
+    sa.column("invocation_id", sa.Text),
+    sa.column("error_code", sa.Text),
+    sa.column("error", sa.Text),
+    sa.column("latency_ms", sa.Double),
+)
+
+
+def _results(dialect: str, *columns: sa.ColumnClause[Any]) -> sa.FromClause:
+    """The rows of the parameter `results`, a JSON list of mappings: `id`, and the columns."""
+    columns = (sa.column("id", sa.BigInteger), *columns)
+    text = sa.bindparam("results", type_=sa.Text)
+    if dialect == "postgresql":
+        rows = sa.func.json_to_recordset(sa.cast(text, sa.JSON))
+        return rows.table_valued(*columns, name="result").render_derived(with_types=True)
+    value = sa.func.json_each(text).table_valued("value").c.value
+    fields = [sa.func.json_extract(value, sa.literal_column(f"'$.{column.name}'")) for column in columns]
+    named = [field.label(column.name) for field, column in zip(fields, columns, strict=True)]
+    return sa.select(*named).subquery("result")
+
+
+def _held_statement(dialect: str) -> sa.Select[Any]:
+    result = _results(dialect)
+    return (
         sa.select(RUN_ITEM.c.id, RUN_ITEM.c.status)
         .where(
-            RUN_ITEM.c.id.in_(ids),
-            RUN_ITEM.c.claim_token == token,
-            RUN_ITEM.c.status.in_(("sending", "unknown")),
+            RUN_ITEM.c.id.in_(sa.select(result.c.id)),
+            RUN_ITEM.c.claim_token == sa.bindparam("token"),
+            sa.or_(RUN_ITEM.c.status == _SENDING, RUN_ITEM.c.status == _UNKNOWN),
         )
         .order_by(RUN_ITEM.c.id)  # everyone locks in one order: nobody waits in a circle
         .with_for_update()
     )
-    return {row.id: row.status for row in rows}
 
 
-_SETTLED = (
-    "status", "reason", "attempts", "epoch", "due_at",
-    "status_code", "invocation_id", "error_code", "error", "latency_ms",
-)  # fmt: skip
-
-_SETTLE = (
-    RUN_ITEM.update()
-    .where(RUN_ITEM.c.id == sa.bindparam("item_id"))
-    .values(
-        **{name: sa.bindparam(f"new_{name}") for name in _SETTLED},
-        claim_token=sa.case((sa.bindparam("new_status") == "pending", None), else_=RUN_ITEM.c.claim_token),
-        settled_at=utc_now(),
+def _settle_statement(dialect: str) -> sa.Update:
+    result = _results(dialect, *_SETTLED)
+    values: dict[str, Any] = {column.name: result.c[column.name] for column in _SETTLED}
+    if dialect == "postgresql":
+        values["due_at"] = sa.func.timezone("UTC", result.c.due_at)
+    return (
+        RUN_ITEM.update()
+        .where(RUN_ITEM.c.id == result.c.id)
+        .values(
+            **values,
+            claim_token=sa.case((result.c.status == "pending", None), else_=RUN_ITEM.c.claim_token),
+            settled_at=utc_now(),
+        )
     )
-)
+
+
+_HELD = {dialect: _held_statement(dialect) for dialect in ("sqlite", "postgresql")}
+_SETTLE = {dialect: _settle_statement(dialect) for dialect in ("sqlite", "postgresql")}
 
 _LOG_ATTEMPT = ATTEMPT.insert().values(attempted_at=utc_now())
 
 
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()
+
+
 def _settled_values(result: Settlement) -> dict[str, Any]:
-    return {"item_id": result.item.id, **{f"new_{name}": _stored(getattr(result, name)) for name in _SETTLED}}
+    due_at = result.due_at
+    return {
+        "id": result.item.id,
+        "status": result.status,
+        "reason": result.reason,
+        "attempts": result.attempts,
+        "epoch": result.epoch,
+        "due_at": due_at and due_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+        "status_code": result.status_code,
+        "invocation_id": _stored(result.invocation_id),
+        "error_code": _stored(result.error_code),
+        "error": _stored(result.error),
+        "latency_ms": result.latency_ms,
+    }
 
 
-def _stored(value: Any) -> Any:
-    """What came back from outside, as PostgreSQL can hold it: its texts have no NUL."""
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+def _stored(text: str | None) -> str | None:
+    """What came back from outside, as the databases can hold it: without NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if text else text
 
 
 def _attempt_values(run_id: int, result: Settlement) -> dict[str, Any]:
@@ -296,6 +361,16 @@ def expire(database: Database, run_id: int, *, reason: str) -> int:
     return skipped + failed
 
 
+def _text(column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
+    return sa.cast(column, sa.String)
+
+
+_RUN_UID = sa.select(RUN.c.uid).where(RUN.c.id == RUN_ITEM.c.run_id).scalar_subquery()
+
+_KEY = _RUN_UID + "-" + _text(RUN_ITEM.c.id) + "." + _text(RUN_ITEM.c.step) + "." + _text(RUN_ITEM.c.epoch)
+"""The idempotency key of an item's last call, as the sender makes it."""
+
+
 def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ()) -> int:
     """Puts failed items back to pending with all their tries before them; how many.
 
@@ -316,7 +391,7 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
                 sa.select(
                     RUN_ITEM.c.id,
                     *(RUN_ITEM.c[name] for name in columns),
-                    sa.literal(""),
+                    _KEY,
                     RUN_ITEM.c.reason,
                     RUN_ITEM.c.settled_at,
                 )

@@ -105,7 +105,7 @@ class PlanWriter:
             return
 
     def leave(self) -> None:
-        """Gives up the lease and leaves the half plan to whoever begins next: nobody takes it for work in hand."""
+        """Gives up the lease and leaves the half plan to whoever begins next."""
         with self._database.write() as connection:
             connection.execute(WORKER.delete().where(WORKER.c.token == self._token))
 

@@ -113,7 +113,7 @@ def create_run(database: Database, new: NewRun, *, alongside: bool = False) -> R
         if existing:
             return existing
         if not alongside:
-            _refuse_unfinished(connection, new.job_name)
+            _refuse_unfinished(connection, new.job_name, kind=new.kind)
         values = {**vars(new), "run_key": key, "uid": uid, "status": "scheduled", "control": "run"}
         counters = dict.fromkeys(("total", "bad_rows", *ITEM_COUNTS), 0)
         connection.execute(RUN.insert().values(**values, **counters, created_at=utc_now()))
@@ -129,14 +129,14 @@ def _lock_job(connection: Connection, job_name: str) -> None:
         connection.execute(sa.select(lock))
 
 
-def refuse_unfinished(database: Database, job_name: str) -> None:
-    """Raises RunConflictError where the job has an unfinished run."""
+def refuse_unfinished(database: Database, job_name: str, *, kind: str = "run") -> None:
+    """Raises RunConflictError where the job has an unfinished run of that kind."""
     with database.read() as connection:
-        _refuse_unfinished(connection, job_name)
+        _refuse_unfinished(connection, job_name, kind=kind)
 
 
-def _refuse_unfinished(connection: Connection, job_name: str) -> None:
-    unfinished = _one(connection, RUN.c.job_name == job_name, _UNFINISHED)
+def _refuse_unfinished(connection: Connection, job_name: str, *, kind: str) -> None:
+    unfinished = _one(connection, RUN.c.job_name == job_name, RUN.c.kind == kind, _UNFINISHED)
     if unfinished:
         raise RunConflictError(
             f"run {unfinished.uid} of the job {job_name!r} is {unfinished.status}",

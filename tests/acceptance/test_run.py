@@ -237,7 +237,7 @@ def test_unfinished_run_is_refused_with_the_two_ways_on(clarion: Command, home: 
 
     write_people(home, 3)
     job = write_job(home)
-    open_run = create_run(ledger, NewRun(job_name="hello", job="{}", base="."))
+    open_run = create_run(ledger, NewRun(job_name="hello", job="{}", base=".", kind="rehearsal"))
     with Sandbox() as sandbox:
         outcome = clarion("run", job, "--against", sandbox.url)
         assert outcome.code == 2

@@ -18,8 +18,8 @@ After the last restart, which nobody kills:
 - *lost*: recipients of the list that are neither succeeded, failed nor unknown.
 - *strays*: recipients of requests that are none of the list's.
 - *untrue*: recipients that succeeded, although the provider has not accepted them.
-- *denied*: recipients that the provider accepted, although the ledger calls them neither succeeded nor unknown.
-- *unexplained*: recipients unknown for want of an answer, although the provider hung up on none of their calls.
+- *denied*: recipients that the provider accepted, although they neither succeeded nor are unknown.
+- *unexplained*: recipients unknown for want of an answer, although the provider never hung up on them.
 - *too unknown*: items unknown with their worker beyond 256 for each process that was killed while sending.
 """
 

@@ -1,8 +1,8 @@
-"""The fault test bench: a run is killed in the middle, restarted, killed again, and held against the provider.
+"""The fault test bench: a run is killed in the middle, restarted, killed again, held against the provider.
 
 The run is a process of its own, the provider a real HTTP server in this one. When to kill is random; that it
 was in the middle is read off afterwards, from the provider's log and the ledger (`Death.moment`). A blow that
-came too late is not counted. What must hold then is told in `tests.faults.checks`.
+came too late is not counted. What must hold is told in `tests.faults.checks`.
 """
 
 import random
@@ -169,7 +169,7 @@ class Torment:
         return self._processes.start(*arguments, folder=self._folder, settings=self._settings)
 
     def _wait_for_planning(self, process: BaseProcess) -> None:
-        """Waits until this very process plans, and has stored a random part of the list; or nothing of it yet.
+        """Waits until this very process plans, and a random part of the list is stored, or nothing of it yet.
 
         What a process before it has stored counts as well: clearing that away is planning too.
         """

@@ -148,7 +148,7 @@ def test_commit_that_took_effect_unseen_is_counted_once(database: Database, monk
 
 @pytest.mark.parametrize("place", [0, 7, 20])
 @pytest.mark.parametrize(
-    ("wrong", "error"), [({"error": "\ud800"}, UnicodeEncodeError), ({"attempts": None}, IntegrityError)]
+    ("wrong", "error"), [({"error": "\ud800"}, TypeError), ({"attempts": None}, IntegrityError)]
 )
 def test_result_that_cannot_be_written_fails_alone(
     database: Database, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], error: type, place: int

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from clarion.ledger.database import Database, utc_now
+from clarion.ledger.item_statements import CLAIM, HELD, PENDING, SETTLE, due_now
 from clarion.ledger.runs import count_changes
 from clarion.ledger.tables import ATTEMPT, RUN, RUN_ITEM
 
@@ -67,65 +68,13 @@ class Settlement:
     idempotency_key: str = ""
 
 
-_CLAIMED = (
-    RUN_ITEM.c.id,
-    RUN_ITEM.c.row,
-    RUN_ITEM.c.segment,
-    RUN_ITEM.c.action,
-    RUN_ITEM.c.recipient,
-    RUN_ITEM.c.item,
-    RUN_ITEM.c.step,
-    RUN_ITEM.c.epoch,
-    RUN_ITEM.c.attempts,
-)
-
-
 def _due_in(run_id: int, part: Slice) -> sa.ColumnElement[bool]:
     return sa.and_(
         RUN_ITEM.c.run_id == run_id,
         RUN_ITEM.c.action == part.action,
-        RUN_ITEM.c.status == "pending",
+        RUN_ITEM.c.status == PENDING,
         RUN_ITEM.c.id.between(part.first_id, part.last_id),
     )
-
-
-def _due_now() -> sa.ColumnElement[bool]:
-    return sa.or_(RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at <= utc_now())
-
-
-_PENDING, _SENDING, _UNKNOWN = (
-    sa.literal_column(f"'{status}'") for status in ("pending", "sending", "unknown")
-)
-"""Not as parameters: for the sake of its partial indexes SQLite would parse each statement anew, 90 us."""
-
-
-def _claim_statement() -> sa.Executable:
-    planned = sa.exists().where(RUN.c.id == sa.bindparam("run"), RUN.c.planned_at.is_not(None))
-    wanted = (
-        sa.select(RUN_ITEM.c.id)
-        .where(
-            RUN_ITEM.c.run_id == sa.bindparam("run"),
-            RUN_ITEM.c.action == sa.bindparam("of_action"),
-            RUN_ITEM.c.status == _PENDING,
-            RUN_ITEM.c.id.between(sa.bindparam("first"), sa.bindparam("last")),
-            _due_now(),
-            planned,
-        )
-        .order_by(RUN_ITEM.c.id)
-        .limit(sa.bindparam("most"))
-        .with_for_update(skip_locked=True)
-        .cte("wanted")  # as a plain subquery PostgreSQL may run it again for each row, past the limit
-    )
-    return (
-        RUN_ITEM.update()
-        .where(RUN_ITEM.c.id.in_(sa.select(wanted.c.id)), RUN_ITEM.c.status == _PENDING)
-        .values(status="sending", claim_token=sa.bindparam("token"), claimed_at=utc_now(), latency_ms=None)
-        .returning(*_CLAIMED)
-    )
-
-
-_CLAIM = _claim_statement()
-"""Built once: SQLAlchemy takes longer to put it together than SQLite to claim 20 items."""
 
 
 def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most: int) -> list[ClaimedItem]:
@@ -141,7 +90,7 @@ def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most:
         most: At least 1.
     """
     rows = connection.execute(
-        _CLAIM,
+        CLAIM,
         {
             "run": run_id,
             "of_action": part.action,
@@ -176,7 +125,7 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
     if not valid:
         return Counter()
     values = [_settled_values(result) for result in valid]
-    connection.execute(_SETTLE[connection.dialect.name], {"results": _json(values)})
+    connection.execute(SETTLE[connection.dialect.name], {"results": _json(values)})
     attempts = [_attempt_values(run_id, result) for result in valid if result.outcome is not None]
     if attempts:
         connection.execute(_LOG_ATTEMPT, attempts)
@@ -187,72 +136,10 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
 
 def _held(connection: Connection, *, token: str, ids: Sequence[int]) -> dict[int, str]:
     rows = connection.execute(
-        _HELD[connection.dialect.name], {"results": _json([{"id": each} for each in ids]), "token": token}
+        HELD[connection.dialect.name], {"results": _json([{"id": each} for each in ids]), "token": token}
     )
-    return {item_id: status for item_id, status in rows}  # noqa: C416  # a row is no pair to the type checker
+    return {row.id: row.status for row in rows}
 
-
-# Results travel as one JSON text, so that one statement settles them all: 8 us an item instead of 25, and one
-# wait for the interpreter's lock, which the sender's thread holds most of the time, instead of one each.
-_SETTLED = (
-    sa.column("status", sa.Text),
-    sa.column("reason", sa.Text),
-    sa.column("attempts", sa.Integer),
-    sa.column("epoch", sa.Integer),
-    sa.column("due_at", sa.DateTime),
-    sa.column("status_code", sa.Integer),
-    sa.column("invocation_id", sa.Text),
-    sa.column("error_code", sa.Text),
-    sa.column("error", sa.Text),
-    sa.column("latency_ms", sa.Double),
-)
-
-
-def _results(dialect: str, *columns: sa.ColumnClause[Any]) -> sa.FromClause:
-    """The rows of the parameter `results`, a JSON list of mappings: `id`, and the columns."""
-    columns = (sa.column("id", sa.BigInteger), *columns)
-    text = sa.bindparam("results", type_=sa.Text)
-    if dialect == "postgresql":
-        rows = sa.func.json_to_recordset(sa.cast(text, sa.JSON))
-        return rows.table_valued(*columns, name="result").render_derived(with_types=True)
-    value = sa.func.json_each(text).table_valued("value").c.value
-    fields = [sa.func.json_extract(value, sa.literal_column(f"'$.{column.name}'")) for column in columns]
-    named = [field.label(column.name) for field, column in zip(fields, columns, strict=True)]
-    return sa.select(*named).subquery("result")
-
-
-def _held_statement(dialect: str) -> sa.Select[Any]:
-    result = _results(dialect)
-    return (
-        sa.select(RUN_ITEM.c.id, RUN_ITEM.c.status)
-        .where(
-            RUN_ITEM.c.id.in_(sa.select(result.c.id)),
-            RUN_ITEM.c.claim_token == sa.bindparam("token"),
-            sa.or_(RUN_ITEM.c.status == _SENDING, RUN_ITEM.c.status == _UNKNOWN),
-        )
-        .order_by(RUN_ITEM.c.id)  # everyone locks in one order: nobody waits in a circle
-        .with_for_update()
-    )
-
-
-def _settle_statement(dialect: str) -> sa.Update:
-    result = _results(dialect, *_SETTLED)
-    values: dict[str, Any] = {column.name: result.c[column.name] for column in _SETTLED}
-    if dialect == "postgresql":
-        values["due_at"] = sa.func.timezone("UTC", result.c.due_at)
-    return (
-        RUN_ITEM.update()
-        .where(RUN_ITEM.c.id == result.c.id)
-        .values(
-            **values,
-            claim_token=sa.case((result.c.status == "pending", None), else_=RUN_ITEM.c.claim_token),
-            settled_at=utc_now(),
-        )
-    )
-
-
-_HELD = {dialect: _held_statement(dialect) for dialect in ("sqlite", "postgresql")}
-_SETTLE = {dialect: _settle_statement(dialect) for dialect in ("sqlite", "postgresql")}
 
 _LOG_ATTEMPT = ATTEMPT.insert().values(attempted_at=utc_now())
 
@@ -339,7 +226,7 @@ def next_slice(connection: Connection, *, run_id: int, action: str, after_id: in
             RUN_ITEM.c.action == action,
             RUN_ITEM.c.status == "pending",
             RUN_ITEM.c.id > after_id,
-            _due_now(),
+            due_now(),
         )
         .order_by(RUN_ITEM.c.id)
         .limit(size)

@@ -4,6 +4,8 @@ import os
 import secrets
 import socket
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +17,8 @@ from clarion.ledger.tables import RUN, RUN_ITEM, WORKER
 
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 2.0
+
+_PROC = Path("/proc")
 
 
 def _lease_end(connection: Connection) -> Any:
@@ -35,7 +39,7 @@ def add_worker(connection: Connection, run_id: int) -> str:
         WORKER.insert().values(
             token=token,
             run_id=run_id,
-            host=socket.gethostname(),
+            host=_host(),
             pid=os.getpid(),
             lease_expires_at=_lease_end(connection),
         )
@@ -71,16 +75,51 @@ def retire_worker(database: Database, run_id: int, token: str) -> int:
 def reap_workers(database: Database, run_id: int) -> int:
     """Ends the leases that ran out; what is in sending without a lease becomes unknown. How many those were.
 
+    The lease of a process that is seen to be dead ends at once: nobody waits for it.
+
     A claim may have been committed after its lease was ended, by a process that was stopped in between:
     therefore not the ended tokens decide, but the living ones.
     """
     living = sa.select(WORKER.c.token).where(WORKER.c.run_id == run_id)
     with database.write() as connection:
         # The lease goes first: it is what a renewal waits for, and items are locked after leases everywhere.
-        connection.execute(
-            WORKER.delete().where(WORKER.c.run_id == run_id, WORKER.c.lease_expires_at <= utc_now())
+        over = sa.or_(
+            WORKER.c.lease_expires_at <= utc_now(), WORKER.c.token.in_(_of_the_dead(connection, run_id))
         )
+        connection.execute(WORKER.delete().where(WORKER.c.run_id == run_id, over))
         return _orphan(connection, run_id, RUN_ITEM.c.claim_token.not_in(living))
+
+
+@cache
+def _host() -> str:
+    """Where this process's id means something: the machine, and on Linux its boot and its process namespace.
+
+    Without the latter two, containers of one machine would see each other's processes as dead.
+    """
+    try:
+        boot = _PROC.joinpath("sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{socket.gethostname()} {boot} {_PROC.joinpath('self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _of_the_dead(connection: Connection, run_id: int) -> list[str]:
+    """The leases of processes of this machine that are no more; none where that cannot be seen."""
+    if " " not in _host():
+        return []
+    here = sa.select(WORKER.c.token, WORKER.c.pid).where(WORKER.c.run_id == run_id, WORKER.c.host == _host())
+    return [worker.token for worker in connection.execute(here) if not _lives(worker.pid)]
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process exists and is no zombie, which only waits for its parent to notice."""
+    try:
+        told = _PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return told.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def claimed_by_others(database: Database, run_id: int, *, token: str) -> int:

@@ -156,7 +156,7 @@ def test_retry_logs_the_call_under_the_key_that_it_carried(database: Database):
     """The call that failed is found again by the provider's record of its idempotency key."""
     run_id = planned_run(database, 1)
     (item,) = claimed(database, run_id, "t")
-    settled(database, run_id, "t", result(item, "failed", epoch=2, latency_ms=7.0))
+    settled(database, run_id, "t", result(item, "failed", reason="refused", epoch=2, latency_ms=7.0))
     retry_items(database, run_id)
     (logged,) = attempts_of(database, run_id)
     assert logged["idempotency_key"] == f"{get_run(database, run_id).uid}-{item.id}.0.2"

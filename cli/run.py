@@ -70,7 +70,7 @@ def run(
     send_until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Send nothing after; what is left is skipped.")
     ] = None,
-    end_at: Annotated[str | None, typer.Option(metavar="TIME", help="Handle answers until.")] = None,
+    end_at: Annotated[str | None, typer.Option(metavar="TIME", help="Answers count until (kept with the run).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Send to the first N due only.")] = None,
     against: Annotated[
         str, typer.Option(metavar="URL", help="Rehearse: send here, with made-up credentials.")

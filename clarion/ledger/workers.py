@@ -114,8 +114,9 @@ def _of_the_dead(connection: Connection, run_id: int) -> list[str]:
 def _lives(pid: int) -> bool:
     """Whether a process exists and is no zombie, which only waits for its parent to notice."""
     try:
+        os.kill(pid, 0)
         told = _PROC.joinpath(str(pid), "stat").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except ProcessLookupError:
         return False
     except OSError:
         return True

@@ -1,0 +1,102 @@
+"""What a person asks of a run: to pause, to stop, to go on. Nobody has to be at work on it for that.
+
+The processes that work on a run read its control at least once a second. Where there are none, whoever asks
+does it, and `reconcile` does it for those that died after they were asked.
+"""
+
+from datetime import timedelta
+from typing import Literal
+
+import sqlalchemy as sa
+
+from clarion.errors import RunConflictError
+from clarion.ledger.claims import expire
+from clarion.ledger.database import Database, utc_now
+from clarion.ledger.runs import RunRecord, get_run, select_runs, set_status, status_values
+from clarion.ledger.tables import ENDED_STATUSES, RUN, WORKER
+from clarion.ledger.workers import LEASE_SECONDS, live_workers, reap_workers
+
+Control = Literal["run", "pause", "stop"]
+
+AT_WORK = ("scheduled", "planning", "running")
+"""What a run is called while a process works on it, or is to begin."""
+
+WORKER_GONE = "no process works on it any more"
+
+
+def request_control(database: Database, run_id: int, control: Control) -> bool:
+    """Asks a run to pause, to stop, or to go on.
+
+    Returns:
+        Whether processes work on the run. They do what they are asked within two seconds. Where none does,
+        it is paused or stopped by now; to go on it must be taken up.
+
+    Raises:
+        RunConflictError: The run has ended, or is to stop: that is final.
+    """
+    with database.write() as connection:
+        asked = connection.execute(
+            RUN.update()
+            .where(RUN.c.id == run_id, RUN.c.status.not_in(ENDED_STATUSES))
+            .where(sa.or_(RUN.c.control != "stop", sa.literal(control) == "stop"))
+            .values(control=control)
+        ).rowcount
+    if not asked:
+        run = get_run(database, run_id)
+        state = run.status if run.ended else "being stopped"
+        raise RunConflictError(f"run {run.uid} is {state}", expected="a run that has not ended")
+    return not enforce_control(database, run_id)
+
+
+def enforce_control(database: Database, run_id: int) -> bool:
+    """Pauses or stops a run as it was asked, unless a process works on it. False where one does.
+
+    A run that is being planned is stopped at once all the same: its planner may write no more.
+    """
+    run = get_run(database, run_id)
+    if run.control == "stop" and run.planned_at is None:
+        with database.write() as connection:
+            connection.execute(WORKER.delete().where(WORKER.c.run_id == run_id))
+    reap_workers(database, run_id)
+    if live_workers(database, run_id):
+        return False
+    if run.control == "stop":
+        end_stopped(database, run_id)
+    elif run.control == "pause":
+        mark_paused(database, run_id)
+    return True
+
+
+def end_stopped(database: Database, run_id: int) -> None:
+    """Ends a run that is to stop, and what of it is pending; what was stopped before keeps its time."""
+    expire(database, run_id, reason="stopped")
+    set_status(database, run_id, "stopped", only_from=(*AT_WORK, "paused", "interrupted"))
+
+
+def mark_paused(database: Database, run_id: int) -> None:
+    """Calls a run paused, unless it has ended or is to go on by now."""
+    wanted = (RUN.c.id == run_id) & (RUN.c.control == "pause") & RUN.c.status.not_in(ENDED_STATUSES)
+    with database.write() as connection:
+        connection.execute(RUN.update().where(wanted).values(**status_values("paused")))
+
+
+def reconcile(database: Database) -> list[RunRecord]:
+    """Brings the runs right on which no process works any more, because it died; those that it changed.
+
+    What was claimed becomes unknown, what a person asked for is done, and a run that was at work is
+    interrupted: `clarion resume` takes it up.
+    """
+    left_behind = (RUN.c.status == "stopped") & (RUN.c.pending + RUN.c.sending > 0)
+    open_runs = select_runs(database, sa.or_(RUN.c.status.not_in(ENDED_STATUSES), left_behind))
+    return [changed for run in open_runs if (changed := _reconciled(database, run)) != run]
+
+
+def _reconciled(database: Database, run: RunRecord) -> RunRecord:
+    if enforce_control(database, run.id) and run.control == "run":
+        with database.write() as connection:
+            # A run is created a moment before a process registers with it.
+            old = RUN.c.created_at < utc_now_before(LEASE_SECONDS)
+            lost = (RUN.c.id == run.id) & (RUN.c.control == "run") & RUN.c.status.in_(AT_WORK) & old
+            interrupted = status_values("interrupted", reason=WORKER_GONE)
+            connection.execute(RUN.update().where(lost).values(**interrupted))
+    return get_run(database, run.id)

@@ -1,9 +1,9 @@
-# make setup, demo, test, check, bench; `make lock` renews requirements.txt.
+# make setup, demo, test, check, bench, torture; `make lock` renews requirements.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench torture lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ format: setup ## format and mend what can be mended
 
 bench: setup ## measure, as ratios inside one run (bench/README.md)
 	$(BIN)/python -m bench
+
+torture: setup ## kill runs 100 times and hold what they did against the provider (some 20 minutes)
+	$(BIN)/python -m bench.torture
 
 lock: ## renew requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

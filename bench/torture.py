@@ -2,11 +2,12 @@
 
     python -m bench.torture [--kills 100] [--seed 0]
 
-Every run is a process of its own. It is killed (kill -9, or SIGTERM) in the middle of planning or of sending,
-taken up again by `clarion resume`, killed again, and in the end held against the log of the provider, which
-answers 5 % of the calls with a server error, hangs up on 3 % (on half of these after accepting), refuses 2 %
-of the recipients, and takes 2 s for its answers, or 20 ms in every other round. What each count means is told
-in `tests/faults/checks.py`. A blow that came too late is not counted.
+Every run is a process of its own. It is killed (kill -9, or SIGTERM), half of the time in the middle of
+planning and half in the middle of sending, taken up again by `clarion resume` (after SIGTERM also at once,
+while it is still leaving), killed again, and in the end held against the log of the provider. That answers
+5 % of the calls with a server error, hangs up on 3 % (on half of these after accepting), refuses 2 % of the
+recipients, and takes 2 s for its answers, or 20 ms in every other round. What each count means is told in
+`tests/faults/checks.py`. A blow that came too late is not counted.
 
 Exit code 1 where anything was violated.
 """
@@ -27,12 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.campaign import Campaign
-from tests.faults.checks import Moment, Signal
+from tests.faults.checks import Moment
 from tests.faults.harness import Blow, Findings, Torment
 from tests.faults.processes import Processes
 from tests.integration.ledger_databases import PostgresqlServer, SqliteFiles, postgresql_server
 
-BLOWS_OF_A_RUN = 5
+BLOWS_OF_A_RUN = 3
+MOMENTS: tuple[Moment, Moment] = ("planning", "sending")
 COLUMNS = (
     "database", "signal", "while", "kills", "restarts", "items", "requests", "accepted", "duplicates", "lost",
     "untrue", "other violations", "unknown", "most of one kill",
@@ -44,8 +46,19 @@ class Kind:
     """One row of the table: what is killed how, and when."""
 
     database: str
-    signal: Signal
-    moment: Moment
+    blow: Blow
+
+    def __str__(self) -> str:
+        return ", ".join(self.cells())
+
+    def cells(self) -> tuple[str, str, str]:
+        """What names the row: the database, the signal, the moment."""
+        signal = {"KILL": "kill -9", "TERM": "TERM"}[self.blow.signal]
+        return (
+            self.database,
+            f"{signal}, resumed at once" if self.blow.overlapped else signal,
+            self.blow.moment,
+        )
 
 
 @dataclass(kw_only=True)
@@ -64,7 +77,7 @@ class Tally:
     def add(self, found: Findings, kind: Kind) -> None:
         """Adds a run."""
         self.kills += sum(
-            (death.signal, death.moment) == (kind.signal, kind.moment) for death in found.deaths
+            (death.signal, death.moment) == (kind.blow.signal, kind.blow.moment) for death in found.deaths
         )
         self.restarts += found.starts - 1
         self.items += len(found.ledger.items)
@@ -95,9 +108,13 @@ class Tally:
 
 
 KINDS = [
-    Kind(database=database, signal=signal, moment=moment)
-    for database, signal, moment in itertools.product(
-        ("sqlite", "postgresql"), ("KILL", "TERM"), ("planning", "sending")
+    Kind(database=database, blow=blow)
+    for database in ("sqlite", "postgresql")
+    for moment in MOMENTS
+    for blow in (
+        Blow(signal="KILL", moment=moment),
+        Blow(signal="TERM", moment=moment),
+        Blow(signal="TERM", moment=moment, overlapped=True),
     )
 ]
 
@@ -133,13 +150,13 @@ class Bench:
         databases = self._databases[kind.database]
         url = databases.empty()
         torment = Torment(
-            _campaign(kind.moment, latency_ms=latency_ms, seed=seed),
+            _campaign(kind.blow.moment, latency_ms=latency_ms, seed=seed),
             database_url=url,
             processes=self._processes,
             folder=folder,
             chance=random.Random(seed),
         )
-        found = torment.suffer([Blow(signal=kind.signal, moment=kind.moment)] * kills)
+        found = torment.suffer([kind.blow] * kills)
         databases.drop(url)
         told = ", ".join(f"{name} {count}" for name, count in found.violations.items()) or "nothing violated"
         sys.stderr.write(f"seed {seed}: {kind}, {len(found.deaths)} kills: {told}\n")
@@ -171,8 +188,7 @@ def torture(bench: Bench, *, kills: int) -> dict[Kind, Tally]:
 def _table(tallies: dict[Kind, Tally]) -> Table:
     table = Table(*COLUMNS, show_edge=False, pad_edge=False)
     for kind, tally in tallies.items():
-        name = {"KILL": "kill -9", "TERM": "TERM"}[kind.signal]
-        table.add_row(kind.database, name, kind.moment, *(f"{number:,}" for number in tally.cells()))
+        table.add_row(*kind.cells(), *(f"{number:,}" for number in tally.cells()))
     columns = list(zip(*(tally.cells() for tally in tallies.values()), strict=True))
     whole = [*map(sum, columns[:-1]), max(columns[-1])]
     table.add_section()
@@ -187,6 +203,7 @@ def _prefect_server() -> Generator[str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     }
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  # reads the environment
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415

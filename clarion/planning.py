@@ -28,6 +28,10 @@ from clarion.rendering import job_scope, render_request, request_scope
 FRAME_ROWS = 5_000
 """Rows planned at a time: large enough for pandas, small enough for a flat memory."""
 
+MOST_AT_ONCE = 25_000
+"""Items of a chunk once the plan is long. Recipients come in no order, so that each transaction writes much of
+their index anew: at a million rows, chunks of this size are stored in 10 us an item, those of a frame in 19."""
+
 Rows = npt.NDArray[np.bool_]
 """One truth a row."""
 
@@ -268,13 +272,23 @@ class Planner:
         self._job = job_scope(self.campaign)
 
     def plan(self) -> Iterator[list[PlannedItem]]:
-        """Chunks of planned items, one chunk a frame; duplicates are for the ledger to find.
+        """Chunks of planned items, each for one transaction; duplicates are for the ledger to find.
 
         Raises:
             ListError: A list cannot be read.
             ConditionError: A condition names an attribute that no list has.
             PlanError: An exclude list cannot be used, or `on_template_error: fail` met an error.
         """
+        chunk: list[PlannedItem] = []
+        for items in self._planned_frames():
+            chunk += items
+            if len(chunk) >= min(self.rows // 4, MOST_AT_ONCE):
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def _planned_frames(self) -> Iterator[list[PlannedItem]]:
         sources = self.campaign.job.recipients.include
         opened = [self.reader.opened(source) for source in sources]
         check_attributes(self.campaign, [first for first, _ in opened])

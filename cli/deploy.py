@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.console import AsJson, console, print_json
-from flows.deployments import WORK_POOL, deploy_job
+from flows.deployments import WORK_POOL, deploy_job, deploy_reconcile, ensure_work_pool
 from flows.run_job import find_job, prepare
 
 DEPLOY_HELP = """
@@ -63,6 +63,8 @@ def worker(
     """Serve deployments."""
     from prefect.workers.process import ProcessWorker  # noqa: PLC0415  # slow to import
 
+    ensure_work_pool()
+    deploy_reconcile()
     sys.stderr.write(f"Serving the work pool {WORK_POOL!r}; Ctrl-C ends it.\n")
     try:
         asyncio.run(ProcessWorker(work_pool_name=WORK_POOL, limit=limit).start())

@@ -1,14 +1,15 @@
-"""Commands that send: `clarion run`, `test`, `retry`, `resume`."""
+"""Commands that send: `clarion run`, `test`, `retry`."""
 
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from clarion.errors import ClarionError, SettingError
 from clarion.ledger.claims import retry_items
+from clarion.ledger.control import AT_WORK
 from clarion.ledger.runs import RunRecord, find_run, get_run, list_runs, refuse_unfinished
 from clarion.reporting import build_report, run_report
 from clarion.trial import trial_job
@@ -45,12 +46,6 @@ Send to the failed recipients of a run again, with all their tries before them.
 Example: clarion retry last --status failed --reason retries-exhausted
 """
 
-RESUME_HELP = """
-Take up an interrupted run: send what is pending, touch nothing that is settled.
-
-Example: clarion resume last
-"""
-
 JobReference = Annotated[str, typer.Argument(metavar="JOB", help="Job file, or name of a saved job.")]
 
 
@@ -59,7 +54,6 @@ def register(app: typer.Typer) -> None:
     app.command("run", help=RUN_HELP)(run)
     app.command("test", help=TEST_HELP)(send_test)
     app.command("retry", help=RETRY_HELP)(retry)
-    app.command("resume", help=RESUME_HELP)(resume)
 
 
 def run(
@@ -70,7 +64,9 @@ def run(
     send_until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Send nothing after; what is left is skipped.")
     ] = None,
-    end_at: Annotated[str | None, typer.Option(metavar="TIME", help="Answers count until (kept with the run).")] = None,
+    end_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Answers count until (kept with the run).")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Send to the first N due only.")] = None,
     against: Annotated[
         str, typer.Option(metavar="URL", help="Rehearse: send here, with made-up credentials.")
@@ -89,7 +85,7 @@ def run(
     prepare(found, against=against or None)
     if not new:
         refuse_unfinished(ledger(), found.name, kind="rehearsal" if against else "run")
-    _send(
+    send_and_report(
         lambda: run_job(reference, name=name, limit=limit, against=against, new=new, **times),
         newest_of(found.name),
         as_json=as_json,
@@ -110,7 +106,7 @@ def send_test(
     found = find_job(job)
     trial = trial_job(found, reader=list_reader(found), row=row, recipient=to)
     created = open_run(trial, alongside=True, kind="test", name=f"test of row {row}", against=against or None)
-    _send(lambda: resume_run(created.uid), lambda: get_run(ledger(), created.id), as_json=as_json)
+    send_and_report(lambda: resume_run(created.uid), lambda: get_run(ledger(), created.id), as_json=as_json)
 
 
 def retry(
@@ -130,16 +126,10 @@ def retry(
         )
     count = retry_items(ledger(), found.id, reasons=reason or ())
     if not count:
-        _finish(build_report(ledger(), get_run(ledger(), found.id)), as_json=as_json)
+        finish(build_report(ledger(), get_run(ledger(), found.id)), as_json=as_json)
     if not as_json:
         sys.stderr.write(f"{count:,} items are tried again.\n")
-    _send(lambda: resume_run(found.uid), lambda: get_run(ledger(), found.id), as_json=as_json)
-
-
-def resume(run: RunReference, *, as_json: AsJson = False) -> None:
-    """Resume an interrupted run."""
-    found = find_run(ledger(), run)
-    _send(lambda: resume_run(found.uid), lambda: get_run(ledger(), found.id), as_json=as_json)
+    send_and_report(lambda: resume_run(found.uid), lambda: get_run(ledger(), found.id), as_json=as_json)
 
 
 def newest_of(job_name: str) -> Callable[[], RunRecord | None]:
@@ -153,7 +143,7 @@ def newest_of(job_name: str) -> Callable[[], RunRecord | None]:
     return look
 
 
-def _send(send: Callable[[], Any], look: Callable[[], RunRecord | None], *, as_json: bool) -> None:
+def send_and_report(send: Callable[[], Any], look: Callable[[], RunRecord | None], *, as_json: bool) -> None:
     """Runs a flow while a person watches, prints the report, and exits with its code."""
 
     def seen() -> Mapping[str, Any] | None:
@@ -173,12 +163,20 @@ def _send(send: Callable[[], Any], look: Callable[[], RunRecord | None], *, as_j
         found = look()
         if found is None:
             raise
-        sys.stderr.write(f"Interrupted. `clarion resume {found.uid}` goes on where it stopped.\n")
+        sys.stderr.write(farewell(found))
         report = build_report(ledger(), found)
-    _finish(report, as_json=as_json)
+    finish(report, as_json=as_json)
 
 
-def _finish(report: Mapping[str, Any], *, as_json: bool) -> None:
+def farewell(run: RunRecord) -> str:
+    """What becomes of a run whose command a person has ended."""
+    if run.status in AT_WORK:
+        return f"Run {run.uid} goes on, where another process works on it.\n"
+    return f"{run.status.capitalize()}. `clarion resume {run.uid}` goes on where it stopped.\n"
+
+
+def finish(report: Mapping[str, Any], *, as_json: bool) -> NoReturn:
+    """Prints a report and exits with its code."""
     (print_json if as_json else print_report)(report)
     raise typer.Exit(exit_code(report))
 

@@ -14,10 +14,13 @@ from blocks.documents import document_name, prefect_client, save_document
 from blocks.job import Job
 from clarion.errors import SettingError
 from clarion.models import job as core
+from flows.reconcile import reconcile
 from flows.run_job import run_job
 
 WORK_POOL = "clarion"
 """The process work pool that `clarion worker` serves."""
+
+RECONCILE_EVERY = timedelta(minutes=1)
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 """A run that comes due while the one before still works waits for it."""
@@ -98,6 +101,22 @@ def prefect_schedule(schedule: core.Schedule, *, active: bool) -> PrefectSchedul
         return Interval(timedelta(seconds=schedule.interval or 0), anchor_date=anchor, **options)
     except ValueError as exc:
         raise SettingError(f"is no schedule: {exc}", where="schedule") from exc
+
+
+def deploy_reconcile() -> None:
+    """Deploys what looks for dead runs, once a minute; a second time it changes nothing."""
+    made = reconcile.to_deployment(
+        name=reconcile.name,
+        description="Finds runs whose processes died, and makes them resumable.",
+        tags=["clarion"],
+        schedules=[Interval(RECONCILE_EVERY)],
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+        ),
+        work_pool_name=WORK_POOL,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    cast("RunnerDeployment", made).apply()
 
 
 def ensure_work_pool() -> None:

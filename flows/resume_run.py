@@ -4,12 +4,20 @@ from typing import Any
 
 from prefect import flow
 
-from flows.run_job import RUNNER, work_on
+from flows.hooks import interrupt_crashed_run, stop_cancelled_run
+from flows.work_on_run import RUNNER, work_on
 
 
-@flow(name="resume-run", flow_run_name="resume {run}", task_runner=RUNNER, persist_result=False)
+@flow(
+    name="resume-run",
+    flow_run_name="resume {run}",
+    task_runner=RUNNER,
+    persist_result=False,
+    on_cancellation=[stop_cancelled_run],
+    on_crashed=[interrupt_crashed_run],
+)
 def resume_run(run: str) -> dict[str, Any]:
-    """Brings a run to its end: sends what is pending, touches nothing that is settled.
+    """Brings a run to its end: sends what is pending, touches nothing that is settled. A paused run goes on.
 
     Args:
         run: Id of the run, as `clarion runs` lists it.
@@ -17,4 +25,4 @@ def resume_run(run: str) -> dict[str, Any]:
     Returns:
         The report of the run, as `clarion report --json` prints it.
     """
-    return work_on(run)
+    return work_on(run, resumed=True)

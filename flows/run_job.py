@@ -1,42 +1,22 @@
 """The flow that runs a job once: plan, deliver, summarize."""
 
-import queue
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import Task, flow, unmapped
-from prefect.futures import PrefectFuture
+from prefect import flow
 from prefect.runtime import deployment, flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AwareDatetime, BeforeValidator, PositiveInt
 
 from blocks.http_action import load_action
 from blocks.job import Job, load_job
 from clarion import jobfile
 from clarion.campaign import resolve_actions
-from clarion.errors import ClarionError
-from clarion.ledger.claims import Slice, expire
-from clarion.ledger.runs import NewRun, RunRecord, create_run, find_run, get_run, set_flow_run, set_status
-from clarion.ledger.workers import claimed_by_others, reap_workers
+from clarion.ledger.runs import NewRun, RunRecord, create_run, run_with_key
 from clarion.models import job as core
-from clarion.reporting import build_report
-from clarion.sending.sender import SliceResult
-from clarion.slices import WINDOW, SliceFeed, slice_size
-from tasks.deliver import deliver_with
-from tasks.plan import plan
-from tasks.progress import Progress
-from tasks.sessions import check_job, leave, ledger, session_of
-from tasks.summarize import show_report, summarize
-
-THREADS = WINDOW + 8
-"""A slice that waits for Prefect's retry holds its thread: as many as slices, and some to spare."""
-
-RUNNER: Any = ThreadPoolTaskRunner(max_workers=THREADS)  # its futures are invariant: typed it fits no flow
-
-LOOK_SECONDS = 1.0
+from flows.hooks import interrupt_crashed_run, stop_cancelled_run
+from flows.work_on_run import RUNNER, work_on
+from tasks.sessions import check_job, ledger
 
 
 def find_job(job: Any) -> Job:
@@ -78,6 +58,8 @@ def run_name() -> str:
     flow_run_name=run_name,
     task_runner=RUNNER,
     persist_result=False,
+    on_cancellation=[stop_cancelled_run],
+    on_crashed=[interrupt_crashed_run],
 )
 def run_job(  # noqa: PLR0917  # a flow's parameters are given by position as well
     job: Annotated[Job, BeforeValidator(find_job)],
@@ -133,6 +115,8 @@ def _run_key() -> str | None:
 def open_run(job: core.Job, *, alongside: bool = False, **options: Any) -> RunRecord:
     """Checks a job as far as that goes without reading its lists to the end, and creates its run.
 
+    A run key that exists gives its run back, whatever has become of the job since: it has a snapshot.
+
     Args:
         job: The job.
         alongside: Start although the job has an unfinished run.
@@ -141,6 +125,9 @@ def open_run(job: core.Job, *, alongside: bool = False, **options: Any) -> RunRe
     Raises:
         InputError: The job is not valid, or has an unfinished run; then there is no new run.
     """
+    known = run_with_key(ledger(), job.name, options.get("run_key"))
+    if known is not None:
+        return known
     whole = prepare(job, against=options.get("against"))
     snapshot = core.Job.model_validate(whole.model_dump(include=set(core.Job.model_fields)))
     new = NewRun(job_name=snapshot.name, job=snapshot.model_dump_json(), base=str(Path.cwd()), **options)
@@ -156,132 +143,3 @@ def prepare(job: core.Job, *, against: str | None = None) -> core.Job:
     whole = resolve_actions(job, load=load_action)
     check_job(whole, against=against)
     return whole
-
-
-def work_on(run_uid: str) -> dict[str, Any]:
-    """Brings a run to its end, from wherever it stands: plans it if need be, sends, summarizes.
-
-    Returns:
-        The report.
-    """
-    database = ledger()
-    run = find_run(database, run_uid)
-    if run.ended and not (run.status == "failed" and run.planned_at is None):
-        return build_report(database, run)
-    if flow_run.id:
-        set_flow_run(database, run.id, flow_run.id)
-    reap_workers(database, run.id)
-    progress = Progress(database, run.id)
-    progress.update()
-    try:
-        if _wait_for_start(run):
-            if run.planned_at is None:
-                plan(run_uid)
-            set_status(database, run.id, "running", only_from=("interrupted", "paused"))
-            _deliver(run, progress)
-    except BaseException as exc:
-        leave(run_uid)
-        set_status(database, run.id, "interrupted", reason=_reason(exc), only_from=("planning", "running"))
-        raise
-    leave(run_uid)
-    _end(run)
-    report = summarize(run_uid)
-    show_report(report)
-    return report
-
-
-def _reason(error: BaseException) -> str:
-    return error.message if isinstance(error, ClarionError) else type(error).__name__
-
-
-def _wait_for_start(run: RunRecord) -> bool:
-    """Waits for the run's time. False where a person stopped or paused it meanwhile."""
-    while get_run(ledger(), run.id).control == "run":
-        left = (run.start_at - datetime.now(UTC)).total_seconds() if run.start_at else 0
-        if left <= 0:
-            return True
-        time.sleep(min(left, LOOK_SECONDS))
-    return False
-
-
-def _deliver(run: RunRecord, progress: Progress) -> None:
-    """Maps the deliver task over slices of what is due, in a rolling window, until nothing is pending.
-
-    What another worker has claimed is waited for: until its lease has run out, a dead one looks like one that
-    is still at work, and one that leaves gives items back.
-    """
-    session = session_of(run.uid)
-    feed = SliceFeed(
-        database=ledger(),
-        run_id=run.id,
-        actions=sorted(session.limits),
-        size=slice_size(get_run(ledger(), run.id).pending),
-    )
-    tasks = {
-        name: deliver_with(action.action.retry_policy) for name, action in session.campaign.actions.items()
-    }
-    finished: queue.SimpleQueue[PrefectFuture[SliceResult]] = queue.SimpleQueue()
-    out: dict[PrefectFuture[SliceResult], Slice] = {}
-    while True:
-        if session.may_send:
-            out.update(_map(feed.take(WINDOW - len(out)), tasks, run.uid, finished))
-        idle = not out and not (session.may_send and feed.open_work().pending)
-        if idle and not claimed_by_others(ledger(), run.id, token=session.token):
-            break
-        for future in _finished(finished, LOOK_SECONDS if out or idle else feed.wait_seconds(LOOK_SECONDS)):
-            part = out.pop(future)
-            feed.done(part, held_seconds=future.result().held_seconds)
-        progress.update()
-    progress.update(at_once=True)
-
-
-def _map(
-    parts: Sequence[Slice],
-    tasks: Mapping[str, Task[..., SliceResult]],
-    run_uid: str,
-    finished: "queue.SimpleQueue[PrefectFuture[SliceResult]]",
-) -> dict[PrefectFuture[SliceResult], Slice]:
-    """Maps each action's own task over its slices; a future that is done puts itself into `finished`."""
-    mapped: dict[PrefectFuture[SliceResult], Slice] = {}
-    for action in sorted({part.action for part in parts}):
-        of_action = [part for part in parts if part.action == action]
-        task = tasks[action]
-        futures = task.map(of_action, run_uid=unmapped(run_uid), retries=unmapped(task.retries))
-        mapped.update(zip(futures, of_action, strict=True))
-    for future in mapped:
-        future.add_done_callback(finished.put)
-    return mapped
-
-
-def _finished(
-    finished: "queue.SimpleQueue[PrefectFuture[SliceResult]]", seconds: float
-) -> Iterator[PrefectFuture[SliceResult]]:
-    """The futures that are done, after waiting for the first of them for at most so long."""
-    try:
-        yield finished.get(timeout=seconds)
-        while True:
-            yield finished.get_nowait()
-    except queue.Empty:
-        return
-
-
-def _end(run: RunRecord) -> None:
-    """Gives the run the status that its items and its control say."""
-    database = ledger()
-    now = get_run(database, run.id)
-    if now.control == "stop":
-        expire(database, run.id, reason="stopped")
-        set_status(database, run.id, "stopped")
-    elif now.control == "pause":
-        set_status(database, run.id, "paused")
-    elif run.send_until is not None and datetime.now(UTC) >= run.send_until:
-        expire(database, run.id, reason="expired")
-        set_status(database, run.id, _done_status(run))
-    elif now.pending:
-        set_status(database, run.id, "interrupted", reason="the lease of the worker ran out")
-    else:
-        set_status(database, run.id, _done_status(run))
-
-
-def _done_status(run: RunRecord) -> str:
-    return "unresolved" if get_run(ledger(), run.id).unknown else "completed"

@@ -71,27 +71,48 @@ def compiled(run: RunRecord) -> Campaign:
 
 
 def session_of(run_uid: str) -> RunSession:
-    """This process's session of a run, opened when it is first asked for."""
-    key = (database_url(), run_uid)
+    """This process's session of a run, opened when it is first asked for.
+
+    One that was left stays: a slice that comes late, after Prefect's wait for a retry, finds it halted.
+    """
     with _lock:
-        if key not in _sessions:
-            run = find_run(ledger(), run_uid)
-            campaign = compiled(run)
-            _sessions[key] = sender().open(
-                run, campaign, auths=_auths(campaign, run), limits=limits_of(campaign, run)
-            )
-        return _sessions[key]
+        return _sessions.get((database_url(), run_uid)) or _open(run_uid)
 
 
-def leave(run_uid: str) -> int:
-    """Leaves a run: gives back what is unsent, waits for answers on their way.
+def open_session(run_uid: str) -> RunSession:
+    """A session of a run that may send, a new one where the last was halted."""
+    with _lock:
+        session = _sessions.get((database_url(), run_uid))
+        return _open(run_uid) if session is None or session.halted.is_set() else session
+
+
+def _open(run_uid: str) -> RunSession:
+    run = find_run(ledger(), run_uid)
+    campaign = compiled(run)
+    session = sender().open(run, campaign, auths=_auths(campaign, run), limits=limits_of(campaign, run))
+    _sessions[database_url(), run_uid] = session
+    return session
+
+
+def halt(run_uid: str, control: str) -> None:
+    """Sends nothing more of a run from this process, because of what a person asked for."""
+    session = _sessions.get((database_url(), run_uid))
+    if session is not None:
+        sender().halt(session, control)
+
+
+def leave(run_uid: str, *, patiently: bool = False) -> int:
+    """Leaves a run: gives back what is unsent, waits for answers on their way, 8 s or as long as they take.
 
     Returns:
         How many items became unknown.
     """
-    with _lock:
-        session = _sessions.pop((database_url(), run_uid), None)
-    return sender().leave(session) if session is not None else 0
+    session = _sessions.get((database_url(), run_uid))
+    if session is None:
+        return 0
+    if patiently:
+        sender().drain(session)
+    return sender().leave(session)
 
 
 def limits_of(campaign: Campaign, run: RunRecord) -> dict[str, Limit]:

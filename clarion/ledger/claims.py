@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from clarion.errors import RunConflictError
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.item_statements import CLAIM, HELD, PENDING, SETTLE, due_now
 from clarion.ledger.runs import count_changes
-from clarion.ledger.tables import ATTEMPT, RUN, RUN_ITEM
+from clarion.ledger.tables import ATTEMPT, ENDED_STATUSES, RUN, RUN_ITEM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,25 +268,8 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
     chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed")
     if reasons:
         chosen &= RUN_ITEM.c.reason.in_(reasons)
-    columns = (
-        "run_id", "step", "action", "recipient", "invocation_id", "status_code", "error_code", "error",
-        "latency_ms",
-    )  # fmt: skip
     with database.write() as connection:
-        connection.execute(
-            ATTEMPT.insert().from_select(
-                ["run_item_id", *columns, "idempotency_key", "outcome", "attempted_at"],
-                sa.select(
-                    RUN_ITEM.c.id,
-                    *(RUN_ITEM.c[name] for name in columns),
-                    _KEY,
-                    RUN_ITEM.c.reason,
-                    RUN_ITEM.c.settled_at,
-                )
-                .where(chosen, RUN_ITEM.c.latency_ms.is_not(None))  # else it failed without a call
-                .with_for_update(),
-            )
-        )
+        _log_last_calls(connection, chosen)
         again = RUN_ITEM.update().where(chosen).values(
             status="pending", reason=None, attempts=0, epoch=RUN_ITEM.c.epoch + 1, due_at=None,
             claim_token=None, settled_at=None, status_code=None, error_code=None, error=None, latency_ms=None,
@@ -293,10 +277,69 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
         count = connection.execute(again).rowcount
         count_changes(connection, run_id, {"failed": -count, "pending": count})
         if count:
-            reopened = (
-                RUN.update()
-                .where(RUN.c.id == run_id)
-                .values(status="interrupted", control="run", ended_at=None)
-            )
-            connection.execute(reopened)
+            _reopen(connection, run_id)
     return count
+
+
+Resolution = Literal["resend", "failed", "succeeded"]
+
+RESOLVED = "resolved"
+"""The reason of what a person settled by hand."""
+
+
+def resolve_unknown(database: Database, run_id: int, resolution: Resolution) -> int:
+    """Settles what is unknown as a person says; how many items.
+
+    A resend carries the same idempotency key: a provider that did get the call does not do it again, where it
+    knows such keys. It counts as another try.
+
+    Raises:
+        RunConflictError: The run was stopped: nothing is sent of it any more.
+    """
+    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "unknown")
+    status = "pending" if resolution == "resend" else resolution
+    with database.write() as connection:
+        run = connection.execute(sa.select(RUN.c.uid, RUN.c.status).where(RUN.c.id == run_id)).one()
+        if resolution == "resend":
+            if run.status == "stopped":
+                raise RunConflictError(f"run {run.uid} is stopped", expected="--unknown succeeded or failed")
+            _log_last_calls(connection, chosen)
+            values: dict[str, Any] = {"reason": None, "due_at": None, "settled_at": None, "latency_ms": None}
+            # Something may have been sent for it: never again is it called skipped.
+            values["attempts"] = sa.case((RUN_ITEM.c.attempts == 0, 1), else_=RUN_ITEM.c.attempts)
+        else:
+            values = {"reason": RESOLVED}
+        resolved = RUN_ITEM.update().where(chosen).values(status=status, claim_token=None, **values)
+        count = connection.execute(resolved).rowcount
+        count_changes(connection, run_id, {"unknown": -count, status: count})
+        if count and status == "pending" and run.status in ENDED_STATUSES:
+            _reopen(connection, run_id)
+        unresolved = (RUN.c.id == run_id) & (RUN.c.status == "unresolved") & (RUN.c.unknown == 0)
+        connection.execute(RUN.update().where(unresolved).values(status="completed"))
+    return count
+
+
+def _log_last_calls(connection: Connection, chosen: sa.ColumnElement[bool]) -> None:
+    """Keeps the last call of items that are tried again; what was settled without one has no latency."""
+    columns = (
+        "run_id", "step", "action", "recipient", "invocation_id", "status_code", "error_code", "error",
+        "latency_ms",
+    )  # fmt: skip
+    calls = sa.select(
+        RUN_ITEM.c.id,
+        *(RUN_ITEM.c[name] for name in columns),
+        _KEY,
+        RUN_ITEM.c.reason,
+        RUN_ITEM.c.settled_at,
+    ).where(chosen, RUN_ITEM.c.latency_ms.is_not(None))
+    connection.execute(
+        ATTEMPT.insert().from_select(
+            ["run_item_id", *columns, "idempotency_key", "outcome", "attempted_at"], calls.with_for_update()
+        )
+    )
+
+
+def _reopen(connection: Connection, run_id: int) -> None:
+    """Makes a run that had ended one that can be resumed."""
+    reopened = {"status": "interrupted", "control": "run", "ended_at": None}
+    connection.execute(RUN.update().where(RUN.c.id == run_id).values(**reopened))

@@ -4,17 +4,17 @@ The processes that work on a run read its control at least once a second. Where 
 does it, and `reconcile` does it for those that died after they were asked.
 """
 
-from datetime import timedelta
 from typing import Literal
 
 import sqlalchemy as sa
 
 from clarion.errors import RunConflictError
 from clarion.ledger.claims import expire
-from clarion.ledger.database import Database, utc_now
-from clarion.ledger.runs import RunRecord, get_run, select_runs, set_status, status_values
+from clarion.ledger.database import Database
+from clarion.ledger.runs import RunRecord, get_run, open_runs, set_status, status_values
+from clarion.ledger.summaries import summarize
 from clarion.ledger.tables import ENDED_STATUSES, RUN, WORKER
-from clarion.ledger.workers import LEASE_SECONDS, live_workers, reap_workers
+from clarion.ledger.workers import live_workers, reap_workers
 
 Control = Literal["run", "pause", "stop"]
 
@@ -48,6 +48,22 @@ def request_control(database: Database, run_id: int, control: Control) -> bool:
     return not enforce_control(database, run_id)
 
 
+def take_up(database: Database, run_id: int, *, flow_run_id: str | None, go_on: bool) -> None:
+    """Begins to work on a run.
+
+    Args:
+        database: The ledger.
+        run_id: The run.
+        flow_run_id: The Prefect flow run that does.
+        go_on: Whether a person wants a paused run to go on by that.
+    """
+    resumed = sa.case((RUN.c.control == "pause", "run"), else_=RUN.c.control) if go_on else RUN.c.control
+    values = {"control": resumed, "flow_run_id": sa.func.coalesce(flow_run_id, RUN.c.flow_run_id)}
+    with database.write() as connection:
+        connection.execute(RUN.update().where(RUN.c.id == run_id).values(**values))
+    reap_workers(database, run_id)
+
+
 def enforce_control(database: Database, run_id: int) -> bool:
     """Pauses or stops a run as it was asked, unless a process works on it. False where one does.
 
@@ -62,6 +78,7 @@ def enforce_control(database: Database, run_id: int) -> bool:
         return False
     if run.control == "stop":
         end_stopped(database, run_id)
+        summarize(database, run_id)
     elif run.control == "pause":
         mark_paused(database, run_id)
     return True
@@ -86,17 +103,16 @@ def reconcile(database: Database) -> list[RunRecord]:
     What was claimed becomes unknown, what a person asked for is done, and a run that was at work is
     interrupted: `clarion resume` takes it up.
     """
-    left_behind = (RUN.c.status == "stopped") & (RUN.c.pending + RUN.c.sending > 0)
-    open_runs = select_runs(database, sa.or_(RUN.c.status.not_in(ENDED_STATUSES), left_behind))
-    return [changed for run in open_runs if (changed := _reconciled(database, run)) != run]
+    return [changed for run in open_runs(database) if (changed := _reconciled(database, run)) != run]
 
 
 def _reconciled(database: Database, run: RunRecord) -> RunRecord:
     if enforce_control(database, run.id) and run.control == "run":
-        with database.write() as connection:
-            # A run is created a moment before a process registers with it.
-            old = RUN.c.created_at < utc_now_before(LEASE_SECONDS)
-            lost = (RUN.c.id == run.id) & (RUN.c.control == "run") & RUN.c.status.in_(AT_WORK) & old
-            interrupted = status_values("interrupted", reason=WORKER_GONE)
-            connection.execute(RUN.update().where(lost).values(**interrupted))
+        set_status(database, run.id, "interrupted", reason=WORKER_GONE, only_from=AT_WORK)
     return get_run(database, run.id)
+
+
+def note_crash(database: Database, run_id: int) -> None:
+    """Calls a run interrupted whose process has crashed; its claims become unknown with its lease."""
+    reap_workers(database, run_id)
+    set_status(database, run_id, "interrupted", reason=WORKER_GONE, only_from=AT_WORK)

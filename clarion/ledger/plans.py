@@ -4,6 +4,7 @@ A dedupe key that is taken makes the insert do nothing; how many rows did tells 
 are they looked up and stored as skipped. So a list without duplicates pays nothing, and memory stays flat.
 """
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -14,7 +15,7 @@ from sqlalchemy import Connection
 from clarion.errors import RunConflictError
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import count_changes, status_values
-from clarion.ledger.tables import ENDED_STATUSES, ITEM_COUNTS, RUN, RUN_ITEM, WORKER
+from clarion.ledger.tables import ENDED_STATUSES, RUN, RUN_ITEM, WORKER
 from clarion.ledger.workers import add_worker, keep_lease
 from clarion.planning import PlannedItem
 
@@ -120,15 +121,16 @@ class PlanWriter:
             yield connection
 
     def _clear(self) -> None:
-        """Deletes every item, in transactions of a bounded size."""
+        """Deletes every item, in transactions of a bounded size; the counters go down with them."""
         some = sa.select(RUN_ITEM.c.id).where(RUN_ITEM.c.run_id == self._run_id).limit(DELETED_AT_ONCE)
-        deleted = True
+        delete = RUN_ITEM.delete().where(RUN_ITEM.c.id.in_(some)).returning(RUN_ITEM.c.status)
+        deleted = DELETED_AT_ONCE
         while deleted:
             with self._planning() as connection:
-                deleted = connection.execute(RUN_ITEM.delete().where(RUN_ITEM.c.id.in_(some))).rowcount > 0
-                if not deleted:
-                    zeros = dict.fromkeys(("total", *ITEM_COUNTS), 0)
-                    connection.execute(RUN.update().where(RUN.c.id == self._run_id).values(**zeros))
+                by_status = Counter(connection.scalars(delete))
+                deleted = by_status.total()
+                gone = {"total": -deleted} | {status: -count for status, count in by_status.items()}
+                count_changes(connection, self._run_id, gone)
 
     def _insert(self, connection: Connection, items: Sequence[PlannedItem]) -> int:
         """Inserts the items whose dedupe key is new; how many those were."""

@@ -192,6 +192,25 @@ def list_runs(
         return _many(connection, *among, limit=limit)
 
 
+def open_runs(database: Database) -> list[RunRecord]:
+    """Runs that have not ended, and those that were stopped but have something left; the newest first."""
+    left = (RUN.c.status == "stopped") & (RUN.c.pending + RUN.c.sending > 0)
+    with database.read() as connection:
+        return _many(connection, sa.or_(_UNFINISHED, left))
+
+
+def run_with_key(database: Database, job_name: str, run_key: str | None) -> RunRecord | None:
+    """The run of a job that was created under a key, or None."""
+    with database.read() as connection:
+        return _one(connection, RUN.c.job_name == job_name, RUN.c.run_key == run_key)
+
+
+def run_of_flow_run(database: Database, flow_run_id: str) -> RunRecord | None:
+    """The run that a Prefect flow run worked on last, or None."""
+    with database.read() as connection:
+        return _one(connection, RUN.c.flow_run_id == flow_run_id)
+
+
 def set_status(
     database: Database, run_id: int, status: str, *, reason: str | None = None, only_from: Sequence[str] = ()
 ) -> bool:
@@ -210,12 +229,6 @@ def status_values(status: str, *, reason: str | None = None) -> dict[str, Any]:
         values["started_at"] = sa.func.coalesce(RUN.c.started_at, utc_now())
     values["ended_at"] = utc_now() if status in ENDED_STATUSES else None
     return values
-
-
-def set_flow_run(database: Database, run_id: int, flow_run_id: str) -> None:
-    """Records which Prefect flow run works on the run."""
-    with database.write() as connection:
-        connection.execute(RUN.update().where(RUN.c.id == run_id).values(flow_run_id=flow_run_id))
 
 
 def count_changes(connection: Connection, run_id: int, changes: dict[str, int]) -> None:
@@ -245,7 +258,9 @@ def _one(connection: Connection, *criteria: sa.ColumnElement[bool]) -> RunRecord
     return found[0] if found else None
 
 
-def _many(connection: Connection, *criteria: sa.ColumnElement[bool], limit: int) -> list[RunRecord]:
+def _many(
+    connection: Connection, *criteria: sa.ColumnElement[bool], limit: int | None = None
+) -> list[RunRecord]:
     rows = connection.execute(RUN.select().where(*criteria).order_by(RUN.c.id.desc()).limit(limit))
     return [_record(row) for row in rows]
 

@@ -80,6 +80,8 @@ class RunSession:
         auths: Credentials by action name; an action without is not there.
         limits: What paces each action.
         token: The worker's lease.
+
+    `control` is what a person asked for; a word other than `run` halts the session and stays.
     """
 
     run: RunRecord
@@ -93,7 +95,9 @@ class RunSession:
     run_scope: dict[str, Any] = field(init=False)
     against: httpx.URL | None = field(init=False)
     beating: asyncio.Task[None] | None = None
+    slices: set[asyncio.Task[Any]] = field(default_factory=set)
     open_calls: set[asyncio.Task[None]] = field(default_factory=set)
+    unsent: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
     halted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -111,6 +115,12 @@ class RunSession:
             and time.monotonic() < self.leased_until
             and (until is None or datetime.now(UTC) < until)
         )
+
+    def halt(self) -> None:
+        """Sends nothing more; a call that waits for a connection gives its item back at once."""
+        self.halted.set()
+        for call in self.unsent.values():
+            call.cancel()
 
     async def wait(self, seconds: float) -> None:
         """Waits, but no longer than until the session is halted."""
@@ -165,6 +175,14 @@ class Sender:
         """Sends what is due of a slice; returns when nothing of it is due soon, or the session is halted."""
         return self.call(self._deliver(session, part))
 
+    def halt(self, session: RunSession, control: str) -> None:
+        """Sends nothing more for a session, because of what a person asked for."""
+        self._loop.call_soon_threadsafe(_halt, session, control)
+
+    def drain(self, session: RunSession) -> None:
+        """Waits for the answers that are on their way to a halted session, however long they take."""
+        self.call(self._drain(session))
+
     def leave(self, session: RunSession) -> int:
         """Halts the session: unsent claims go back to pending, answers on their way get 8 s.
 
@@ -204,38 +222,53 @@ class Sender:
         session.beating = asyncio.create_task(self._beat(session))
 
     async def _beat(self, session: RunSession) -> None:
-        """Keeps the lease and hears what a person asks for, once a second."""
-        while not session.halted.is_set():
+        """Keeps the lease and hears what a person asks for, once a second, until the last answer is here."""
+        while session.slices or not session.halted.is_set():
             before = time.monotonic()
             try:
                 beat = await self._writer.beat(session.run.id, session.token)
             except Exception:
                 logger.exception("The lease of a run could not be renewed", extra={"run": session.run.uid})
             else:
-                session.control = beat.control
                 if beat.leased:
                     session.leased_until = before + LEASE_SECONDS
                 if not beat.leased or beat.control != "run":
-                    session.halted.set()
-            await session.wait(BEAT_SECONDS)
+                    _halt(session, beat.control)
+            if not session.halted.is_set():
+                await session.wait(BEAT_SECONDS)
+            elif session.slices:
+                await asyncio.wait(session.slices, timeout=BEAT_SECONDS)
+
+    async def _drain(self, session: RunSession) -> None:
+        while session.slices:
+            await asyncio.wait(session.slices)
 
     async def _leave(self, session: RunSession) -> None:
-        session.halted.set()
-        if session.open_calls:
-            await asyncio.wait(session.open_calls, timeout=LEAVE_SECONDS)
-        left = list(session.open_calls)
-        for call in left:
+        session.halt()
+        if session.slices:
+            await asyncio.wait(session.slices, timeout=LEAVE_SECONDS)
+        for call in session.open_calls:
             call.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await self._drain(session)
         if session.beating is not None:
             await session.beating
 
     async def _deliver(self, session: RunSession, part: Slice) -> SliceResult:
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101  # every coroutine of the loop is in a task
+        session.slices.add(this)
+        this.add_done_callback(session.slices.discard)
         calls: set[asyncio.Task[None]] = set()
         held_seconds = 0.0
         limit = session.limits[part.action]
         while session.may_send:
             most = await self._places.take(min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1))
+            if not session.may_send:
+                self._places.give_back(most)
+                break
+            if not session.may_send:  # halted while it waited for a place
+                self._places.give_back(most)
+                break
             claimed = await self._writer.claim(
                 session.run.id, part, token=session.token, most=most, limit=limit
             )
@@ -271,9 +304,7 @@ class Sender:
 
     async def _send_and_settle(self, session: RunSession, item: ClaimedItem, delay: float) -> None:
         try:
-            if delay:
-                await session.wait(delay)
-            settlement, held = await self._send(session, item)
+            settlement, held = await self._send_unless_halted(session, item, delay)
             await self._writer.settle(session.run.id, settlement, token=session.token, held=held)
         except Exception:
             # Whatever went wrong, the item stays in sending and becomes unknown with the lease: never lost.
@@ -283,10 +314,30 @@ class Sender:
         finally:
             self._places.give_back(1)
 
+    async def _send_unless_halted(
+        self, session: RunSession, item: ClaimedItem, delay: float
+    ) -> tuple[Settlement, tuple[str, float] | None]:
+        """As `_send`, after a delay; a call cancelled before its request was written gives its item back."""
+        call = asyncio.current_task()
+        assert call is not None  # noqa: S101  # a coroutine of the loop runs in one
+        session.unsent[item.id] = call
+        try:
+            if delay:
+                await session.wait(delay)
+            return await self._send(session, item)
+        except asyncio.CancelledError:
+            if item.id not in session.unsent:
+                raise
+            return released(item), None
+        finally:
+            session.unsent.pop(item.id, None)
+
     async def _send(
         self, session: RunSession, item: ClaimedItem
     ) -> tuple[Settlement, tuple[str, float] | None]:
         """Renders, sends and judges one item: what becomes of it, and what its limit is held back for."""
+        if not session.may_send:
+            return released(item), None
         segment = session.segments[item.segment]
         action = session.campaign.actions[segment.action]
         key = idempotency_key(session.run, item)
@@ -301,6 +352,7 @@ class Sender:
         async with self._slots:
             if not session.may_send:
                 return released(item), None
+            del session.unsent[item.id]  # from here on the request may be out
             started = time.perf_counter()
             try:
                 response = await self._wire.handle_async_request(request)
@@ -321,6 +373,12 @@ class Sender:
         asked = verdict.retry_after_seconds
         seconds = policy.delay_seconds(1) if asked is None else max(asked, LEAST_HOLD_SECONDS)
         return session.limits[action].key, seconds
+
+
+def _halt(session: RunSession, control: str) -> None:
+    if not session.halted.is_set():
+        session.control = control
+        session.halt()
 
 
 def idempotency_key(run: RunRecord, item: ClaimedItem) -> str:

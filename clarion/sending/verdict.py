@@ -121,7 +121,8 @@ def response_scope(response: httpx.Response) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             body = content.decode("utf-8", errors="replace")
     headers: dict[str, str] = {}
-    for name, value in response.headers.multi_items():  # dict(response.headers) takes 4 us, this takes 1
+    for raw_name, raw_value in response.headers.raw:  # dict(response.headers) takes 10 us, this takes 2
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return {"status_code": response.status_code, "headers": headers, "body": body}
 

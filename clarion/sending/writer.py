@@ -1,7 +1,7 @@
 """The ledger's writer: one thread a process that commits claims and results in groups.
 
-Whatever has gathered while the last commit was on its way goes into the next one: a single message is
-committed at once, a thousand a second share a few dozen commits, and nothing waits for a timer.
+Whatever has gathered while the last commit was on its way goes into the next one. A single message is
+committed at once; where much is to do, a commit waits a few milliseconds for more.
 
 Every process locks in the same order, so that none waits for another in a circle on PostgreSQL: its lease,
 the items that it settles, the rate limits by name, the counters of the runs by number.
@@ -27,6 +27,13 @@ from clarion.ledger.runs import count_changes
 from clarion.ledger.workers import read_control, renew_lease
 
 MOST_AT_ONCE = 1_000
+BUSY_FROM = 8
+"""Operations of a commit from which on the next one waits for more."""
+
+GATHER_SECONDS = 0.003
+"""How long it waits. A commit costs a millisecond of work and a sync of the disk: three times fewer of them
+made a run a third faster."""
+
 COMMIT_TRIES = 6
 FIRST_RETRY_SECONDS = 0.2
 
@@ -91,6 +98,7 @@ class LedgerWriter:
         self._database = database
         self._loop = loop
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._busy = False
         self._thread = threading.Thread(target=self._run, name="clarion-ledger", daemon=True)
         self._thread.start()
 
@@ -163,6 +171,8 @@ class LedgerWriter:
         first = self._queue.get()
         if first is None:
             return []
+        if self._busy:
+            time.sleep(GATHER_SECONDS)
         batch = [first]
         while len(batch) < MOST_AT_ONCE:
             try:
@@ -173,6 +183,7 @@ class LedgerWriter:
                 self._queue.put(None)
                 break
             batch.append(operation)
+        self._busy = len(batch) >= BUSY_FROM
         return batch
 
     def _commit_patiently(self, batch: Sequence[_Operation]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from clarion.ledger.database import Database
 from cli.main import main
+from tests.acceptance.installations import Installation, installed
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,10 @@ def clarion(
         return Outcome(code if isinstance(code, int) else 0, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A server and a worker with an empty home; they start slowly, so once."""
+    with installed(tmp_path_factory.mktemp("installation")) as made:
+        yield made

@@ -6,7 +6,7 @@ At every death, before the restart:
 - *premature*: a request, or an item in sending, although the plan was not finished.
 - *overclaimed*: items in sending beyond 256 of one process.
 - *left behind*: after SIGTERM, the process's lease, items in sending under no lease, or a run that is not
-  interrupted.
+  interrupted (unless the next process has it already).
 
 After the last restart, which nobody kills:
 
@@ -20,6 +20,7 @@ After the last restart, which nobody kills:
 - *untrue*: recipients that succeeded, although the provider has not accepted them.
 - *denied*: recipients that the provider accepted, although they neither succeeded nor are unknown.
 - *unexplained*: recipients unknown for want of an answer, although the provider never hung up on them.
+- *given up*: recipients unknown with a process that was told to leave, although nothing was sent to them.
 - *too unknown*: items unknown with their worker beyond 256 for each process that was killed while sending.
 """
 
@@ -75,12 +76,16 @@ class Ledger:
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
-    """A process that was killed, what it left, and how many requests the provider had got by then."""
+    """A process that was killed, what it left, and how many requests the provider had got by then.
+
+    `overlapped` tells that the next process was started before this one had ended.
+    """
 
     signal: Signal
     pid: int
     ledger: Ledger
     requests: int
+    overlapped: bool = False
 
     @property
     def moment(self) -> Moment:
@@ -101,7 +106,8 @@ def check_death(death: Death) -> Violations:
     if death.signal == "TERM" and death.moment != "missed":
         forgotten = sum(count for token, count in claims.items() if token not in death.ledger.leases)
         held = list(death.ledger.leases.values()).count(death.pid)
-        found["left behind"] = forgotten + held + (death.ledger.status != "interrupted")
+        moved_on = death.ledger.status != "interrupted" and not death.overlapped
+        found["left behind"] = forgotten + held + moved_on
     return +found
 
 
@@ -148,6 +154,9 @@ def check_end(
             "untrue": len(is_now["succeeded"] - accepted),
             "denied": len(accepted - is_now["succeeded"] - is_now["unknown"]),
             "unexplained": len(unanswered - hung_up),
+            "given up": len(
+                _unknown_with_leavers(ledger, deaths) - {request.recipient for request in requests}
+            ),
             "too unknown": max(0, worker_lost(ledger) - MOST_UNKNOWN * sending_deaths),
         }
     )
@@ -156,6 +165,22 @@ def check_end(
 def worker_lost(ledger: Ledger) -> int:
     """How many items are unknown because their process died."""
     return sum((item.status, item.reason) == ("unknown", "worker-lost") for item in ledger.items)
+
+
+def _unknown_with_leavers(ledger: Ledger, deaths: Sequence[Death]) -> set[str]:
+    """Who is unknown because of a worker that was not killed; one that was killed has left its lease."""
+    killed = {
+        token
+        for death in deaths
+        if death.signal == "KILL"
+        for token, pid in death.ledger.leases.items()
+        if pid == death.pid
+    }
+    return {
+        str(item.recipient)
+        for item in ledger.items
+        if (item.status, item.reason) == ("unknown", "worker-lost") and item.claim_token not in killed
+    }
 
 
 def sent_after_acceptance(requests: Sequence[Request]) -> set[str]:

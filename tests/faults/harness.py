@@ -48,10 +48,14 @@ CONNECTIONS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Blow:
-    """A process to be killed: by which signal, in the middle of what."""
+    """A process to be killed: by which signal, in the middle of what.
+
+    `overlapped`: the run is taken up again while the process is still leaving, which takes it some seconds.
+    """
 
     signal: Signal
     moment: Moment
+    overlapped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,7 @@ class Torment:
         self._sandbox = Sandbox(campaign.behaviour)
         self._deaths: list[Death] = []
         self._starts = 0
+        self._next: BaseProcess | None = None
         self._violations = Violations()
 
     def suffer(self, blows: Sequence[Blow]) -> Findings:
@@ -120,22 +125,24 @@ class Torment:
             self._database.close()
 
     def _strike(self, blow: Blow) -> None:
-        process = self._start()
+        process = self._next or self._start()
         wait = self._wait_for_planning if blow.moment == "planning" else self._wait_for_sending
         wait(process)
         (process.kill if blow.signal == "KILL" else process.terminate)()
+        self._next = self._start() if blow.overlapped else None
         self._join(process)
         death = Death(
             signal=blow.signal,
             pid=process.pid or 0,
             ledger=read_ledger(self._database),
             requests=self._requests_so_far(),
+            overlapped=blow.overlapped,
         )
         self._deaths.append(death)
         self._violations += check_death(death)
 
     def _finish(self) -> None:
-        process = self._start()
+        process = self._next or self._start()
         self._join(process)
         if process.exitcode not in {0, 3}:
             self._violations["failed"] += 1
@@ -200,6 +207,8 @@ class Torment:
                 process.kill()
                 raise TimeoutError(f"the run came nowhere:\n{self._output()}")
             time.sleep(LOOK_SECONDS)
+        if not list_runs(self._database, limit=1):
+            raise RuntimeError(f"there is no run:\n{self._output()}")
 
     def _join(self, process: BaseProcess) -> None:
         process.join(MOST_SECONDS)

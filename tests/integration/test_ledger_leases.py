@@ -6,6 +6,7 @@ import pytest
 
 from clarion.ledger.database import Database
 from clarion.ledger.workers import (
+    claimed_by_others,
     live_workers,
     read_control,
     reap_workers,
@@ -123,3 +124,15 @@ def test_control_of_a_run_that_is_gone_is_stop(database: Database):
     with database.read() as connection:
         assert read_control(connection, run_id) == "run"
         assert read_control(connection, run_id + 1) == "stop"
+
+
+def test_claims_of_others_are_counted_until_their_lease_runs_out(database: Database):
+    """A worker's own claims do not count, and those of a dead one become unknown when its time is up."""
+    run_id = planned_run(database, 3)
+    mine, theirs = register_worker(database, run_id), register_worker(database, run_id)
+    claimed(database, run_id, mine, most=1)
+    claimed(database, run_id, theirs, most=2)
+    assert claimed_by_others(database, run_id, token=mine) == 2
+    end_lease(database, theirs)
+    assert claimed_by_others(database, run_id, token=mine) == 0
+    assert statuses(database, run_id) == {"sending": 1, "unknown": 2}

@@ -1,8 +1,12 @@
 """Writing plans: chunks, duplicates, limits, and plans that are cut off or overtaken."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from clarion.errors import RunConflictError
@@ -136,14 +140,25 @@ def test_cut_off_plan_is_thrown_away_and_planned_again(database: Database):
 def test_half_plan_larger_than_one_transaction_is_deleted_whole(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    """The deletion goes on until nothing is left."""
+    """The deletion goes on until nothing is left, and the counts add up at each of its commits."""
     monkeypatch.setattr("clarion.ledger.plans.DELETED_AT_ONCE", 7)
     run = new_run(database)
     writer = PlanWriter(database, run.id)
     writer.begin()
-    writer.write([planned(row) for row in range(1, 21)])
+    writer.write([planned(row) for row in range(1, 19)] + [skipped(row, "excluded") for row in (19, 20)])
+    left: list[int] = []
+    committed = PlanWriter._planning
+
+    @contextmanager
+    def watched(self: PlanWriter) -> Generator[Connection]:
+        with committed(self) as connection:
+            yield connection
+        assert_counts_add_up(database, run.id)
+        left.append(len(rows_of(database, run.id, "id")))
+
+    monkeypatch.setattr(PlanWriter, "_planning", watched)
     writer.begin()
-    assert rows_of(database, run.id, "id") == []
+    assert left == [13, 6, 0, 0]
 
 
 def test_overtaken_planner_writes_no_more(database: Database):

@@ -16,7 +16,6 @@ from clarion.ledger.runs import (
     get_run,
     list_runs,
     refuse_unfinished,
-    set_flow_run,
     set_status,
 )
 from clarion.ledger.tables import ENDED_STATUSES, RUN_STATUSES
@@ -189,13 +188,6 @@ def test_status_stamps_the_times_of_a_run(database: Database):
     set_status(database, run.id, "planning")
     again = get_run(database, run.id)
     assert (again.started_at, again.ended_at, again.reason) == (started_at, None, None)
-
-
-def test_flow_run_is_recorded(database: Database):
-    """Which Prefect flow run works on it can be looked up."""
-    run = new_run(database)
-    set_flow_run(database, run.id, "0190-f")
-    assert get_run(database, run.id).flow_run_id == "0190-f"
 
 
 def test_run_tells_templates_its_id_and_start(database: Database):

@@ -26,11 +26,13 @@ REQUESTS = (
 )
 
 
-def ledger(*items: Item, status: str = "unresolved", planned: bool = True) -> Ledger:
+def ledger(
+    *items: Item, status: str = "unresolved", planned: bool = True, leases: dict[str, int] | None = None
+) -> Ledger:
     """A run whose counters are those of its items."""
     real = Counter(item.status for item in items)
     counts = {"total": len(items), **{status: real[status] for status in STATUSES}}
-    return Ledger(status=status, planned=planned, counts=counts, items=items, leases={})
+    return Ledger(status=status, planned=planned, counts=counts, items=items, leases=leases or {})
 
 
 def killed(left: Ledger, *, signal: str = "KILL", requests: int = 1) -> Death:
@@ -43,7 +45,7 @@ def sending(count: int, token: str = "t1") -> list[Item]:
     return [Item(f"r{number}", "sending", None, token) for number in range(count)]
 
 
-DEATHS = (killed(ledger(*sending(1), status="running")),)
+DEATHS = (killed(ledger(*sending(1, "t0"), status="running", leases={"t0": 7})),)
 
 
 def found_at_end(
@@ -84,6 +86,7 @@ def test_checks_find_nothing_in_a_run_that_is_right():
         ({"denied": 1}, {"items": with_item(3, Item("d", "failed", "retries-exhausted", "t1"))}),
         ({"unexplained": 1}, {"items": with_item(3, Item("d", "unknown", "no-answer", "t1"))}),
         ({"too unknown": 1}, {"deaths": ()}),
+        ({"given up": 1}, {"requests": REQUESTS[1:], "deaths": (replace(DEATHS[0], signal="TERM"),)}),
         ({"too unknown": 1}, {"items": (*ITEMS, *LOST), "rows": 261}),
         ({"unfinished": 1}, {"change": lambda ended: replace(ended, status="running")}),
     ],

@@ -1,0 +1,163 @@
+"""Pausing, resuming and stopping runs, from Python and for the command line."""
+
+import logging
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled
+
+from blocks.documents import prefect_client
+from clarion.errors import RunConflictError, SettingError
+from clarion.ledger.control import Control, enforce_control, request_control
+from clarion.ledger.runs import RunRecord, find_run, get_run
+from clarion.ledger.workers import LEASE_SECONDS, live_workers, reap_workers
+from clarion.reporting import build_report, run_report
+from flows.resume_run import resume_run as resume_run_flow
+from tasks.sessions import ledger
+
+logger = logging.getLogger(__name__)
+
+EFFECT_SECONDS = 20.0
+"""How long a pause or a stop is waited for: answers on their way may take long, and so may a plan."""
+
+LOOK_SECONDS = 0.25
+ASK_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0
+"""After so long without a worker a person is told what is waited for."""
+
+Tell = Callable[[str], None]
+
+
+def pause_run(run: str) -> dict[str, Any]:
+    """Pauses a run: nothing is sent any more, answers on their way are waited for.
+
+    Args:
+        run: Id of the run, the beginning of one, or `last`.
+
+    Returns:
+        The run as `clarion runs --json` lists it; its status is paused, unless it is being planned: then it
+        pauses when the plan is made.
+
+    Raises:
+        InputError: There is no such run, it has ended, or it is being stopped.
+    """
+    return run_report(_ask(run, "pause"))
+
+
+def stop_run(run: str) -> dict[str, Any]:
+    """Stops a run for good: what is pending is skipped, or failed where something was sent before.
+
+    Takes, returns and raises as `pause_run`; the status is stopped.
+    """
+    stopped = _ask(run, "stop")
+    _cancel_suspended(stopped)
+    return run_report(stopped)
+
+
+def resume_run(run: str, *, tell: Tell = logger.info) -> dict[str, Any]:
+    """Lets a run go on and waits for its end: where it works, in its deployment, or here.
+
+    Args:
+        run: Id of the run, the beginning of one, or `last`.
+        tell: Called with a sentence when it is not this process that works on the run.
+
+    Returns:
+        The report of the run, as `clarion report --json` prints it. It is paused where somebody pauses the
+        run again meanwhile.
+
+    Raises:
+        InputError: There is no such run, or it was stopped.
+    """
+    found = find_run(ledger(), run)
+    if found.status == "stopped" or found.control == "stop":
+        raise RunConflictError(f"run {found.uid} is stopped", expected="a run that was not stopped for good")
+    if not found.ended:
+        if not request_control(ledger(), found.id, "run"):
+            _resume_suspended(found)
+        if _follow(found, tell):
+            return build_report(ledger(), get_run(ledger(), found.id))
+    return resume_run_flow(found.uid)
+
+
+def _ask(reference: str, control: Control) -> RunRecord:
+    """Asks, and waits until it has happened; the run as it is then."""
+    database = ledger()
+    run = find_run(database, reference)
+    request_control(database, run.id, control)
+    until = time.monotonic() + EFFECT_SECONDS
+    done = {"pause": "paused", "stop": "stopped"}[control]
+    while (run := get_run(database, run.id)).status != done and not run.ended:
+        if time.monotonic() > until:
+            break
+        time.sleep(LOOK_SECONDS)
+        enforce_control(database, run.id)
+    return run
+
+
+def _follow(run: RunRecord, tell: Tell) -> bool:
+    """Waits for the end of a run on which others work, or will; False where nobody does."""
+    seen_at = time.monotonic()
+    ask_at, told = seen_at, False
+    while True:
+        now = get_run(ledger(), run.id)
+        if now.ended or now.control != "run":
+            return True
+        reap_workers(ledger(), run.id)
+        time_now = time.monotonic()
+        if live_workers(ledger(), run.id):
+            seen_at = time_now
+        elif time_now >= ask_at:
+            ask_at = time_now + ASK_SECONDS
+            if not _comes(now, away_seconds=time_now - seen_at):
+                return False
+        if time_now > seen_at + PATIENCE_SECONDS and not told:
+            told = True
+            tell("The run waits for a Prefect worker to take it up. Ctrl-C ends only this waiting.")
+        time.sleep(LOOK_SECONDS)
+
+
+def _comes(run: RunRecord, *, away_seconds: float) -> bool:
+    """Whether Prefect is about to have a deployment's worker take the run up."""
+    with flow_run_of(run) as (_, flow_run):
+        if flow_run is None or flow_run.deployment_id is None or flow_run.state is None:
+            return False
+        starting = flow_run.state.type in {StateType.SCHEDULED, StateType.PENDING}
+        # Running without a lease: it is just coming up, or it died together with its runner.
+        return starting or (flow_run.state.is_running() and away_seconds < LEASE_SECONDS)
+
+
+def _resume_suspended(run: RunRecord) -> None:
+    """Has Prefect schedule the suspended flow run of a deployment again."""
+    with flow_run_of(run) as (client, flow_run):
+        if client and flow_run and flow_run.state and flow_run.state.is_paused():
+            client.resume_flow_run(flow_run.id)
+
+
+def _cancel_suspended(run: RunRecord) -> None:
+    """Ends the suspended flow run of a run that was stopped; nobody works on it."""
+    try:
+        with flow_run_of(run) as (client, flow_run):
+            if client and flow_run and flow_run.state and flow_run.state.is_paused():
+                client.set_flow_run_state(flow_run.id, Cancelled(message="Stopped."))
+    except SettingError as exc:
+        logger.warning("The run is stopped, but Prefect's flow run is not: %s", exc.message)
+
+
+@contextmanager
+def flow_run_of(run: RunRecord) -> Generator[tuple[SyncPrefectClient | None, FlowRun | None]]:
+    """Prefect's flow run that worked on a run last, and a client; two Nones where there is none."""
+    if run.flow_run_id is None:
+        yield None, None
+        return
+    with prefect_client() as client:
+        try:
+            found = client.read_flow_run(UUID(run.flow_run_id))
+        except ObjectNotFound:
+            found = None
+        yield client, found

@@ -20,7 +20,7 @@ demo: setup ## run a campaign of 1,000 contacts against the sandbox and show its
 	$(BIN)/clarion demo
 
 test: setup ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: setup ## format, lint, types and import directions
 	$(BIN)/ruff format --check .

@@ -25,6 +25,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from bench.box import load
 from bench.people import campaign_job, write_people
 from bench.sink import nginx_sink, requests_served
 
@@ -72,7 +73,9 @@ def measure_map(url: str, *, items: int) -> Measured:
     def send(number: int) -> int:
         return client.post(url, json={"to": f"+4477{number:08d}", "text": "x" * 99}).status_code
 
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=CONNECTIONS)
+    runner: Any = ThreadPoolTaskRunner(
+        max_workers=CONNECTIONS
+    )  # its futures are invariant: typed it fits no flow
 
     @flow(name="send-all", task_runner=runner, persist_result=False)
     def send_all(count: int) -> float:
@@ -175,15 +178,14 @@ def _table(best: dict[str, Measured]) -> Table:
         "map": f"(a) Prefect .map of {MAPPED_ROWS:,}, a call a row",
         "loop": "(b) a loop over the same wire",
     }
-    table = Table("", "items/s", "x (a)", "of (b)", "CPU s per 1,000", title=f"{CONNECTIONS} connections")
+    table = Table("", title=f"Sending, {CONNECTIONS} connections")
+    for column in ("items/s", "x (a)", "of (b)", "CPU s per 1,000"):
+        table.add_column(column, justify="right")
     for kind, name in names.items():
         over, of = rates[kind] / rates["map"], rates[kind] / rates["loop"]
         used = f"{cost[kind]:.2f}" if kind in cost else ""
         table.add_row(name, f"{rates[kind]:,.0f}", f"{over:.1f}", f"{of:.2f}", used)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    table.caption = (
-        f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}; load {load} on {os.cpu_count()} cores"
-    )
+    table.caption = f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}; {load()}"
     return table
 
 

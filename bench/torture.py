@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +38,7 @@ BLOWS_OF_A_RUN = 3
 MOMENTS: tuple[Moment, Moment] = ("planning", "sending")
 COLUMNS = (
     "database", "signal", "while", "kills", "restarts", "items", "requests", "accepted", "duplicates", "lost",
-    "untrue", "other violations", "unknown", "most of one kill",
+    "untrue", "other violations", "unknown", "most of a kill",
 )  # fmt: skip
 
 
@@ -186,12 +187,13 @@ def torture(bench: Bench, *, kills: int) -> dict[Kind, Tally]:
 
 
 def _table(tallies: dict[Kind, Tally]) -> Table:
-    table = Table(*COLUMNS, show_edge=False, pad_edge=False)
+    table = Table(*COLUMNS[:3], box=box.MARKDOWN)
+    for name in COLUMNS[3:]:
+        table.add_column(name, justify="right")
     for kind, tally in tallies.items():
         table.add_row(*kind.cells(), *(f"{number:,}" for number in tally.cells()))
     columns = list(zip(*(tally.cells() for tally in tallies.values()), strict=True))
     whole = [*map(sum, columns[:-1]), max(columns[-1])]
-    table.add_section()
     table.add_row("all", "", "", *(f"{number:,}" for number in whole))
     return table
 

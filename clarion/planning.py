@@ -29,8 +29,8 @@ FRAME_ROWS = 5_000
 """Rows planned at a time: large enough for pandas, small enough for a flat memory."""
 
 MOST_AT_ONCE = 25_000
-"""Items of a chunk once the plan is long. Recipients come in no order, so that each transaction writes much of
-their index anew: at a million rows, chunks of this size are stored in 10 us an item, those of a frame in 19."""
+"""Items of a chunk once the plan is long. Recipients come in no order, so each transaction writes much of
+their index anew: at a million rows, chunks of this size take 10 us an item to store, those of a frame 19."""
 
 Rows = npt.NDArray[np.bool_]
 """One truth a row."""

@@ -61,12 +61,10 @@ def worker(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many runs at once.")] = None,
 ) -> None:
     """Serve deployments."""
-    from prefect.workers.process import ProcessWorker  # noqa: PLC0415  # slow to import
+    from flows.serve_deployments import serve  # noqa: PLC0415  # slow to import
 
     ensure_work_pool()
     deploy_reconcile()
     sys.stderr.write(f"Serving the work pool {WORK_POOL!r}; Ctrl-C ends it.\n")
-    try:
-        asyncio.run(ProcessWorker(work_pool_name=WORK_POOL, limit=limit).start())
-    except KeyboardInterrupt:
-        sys.stderr.write("Ended.\n")
+    asyncio.run(serve(limit=limit))
+    sys.stderr.write("Ended.\n")

@@ -2,6 +2,7 @@
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
 
 from clarion.ledger import control
 from clarion.ledger.runs import RunRecord, get_run, open_runs
@@ -13,7 +14,8 @@ from tasks.sessions import ledger
 def reconcile() -> dict[str, str]:
     """Interrupts the runs on which no process works any more, and does what a person asked of them.
 
-    It sends nothing. An interrupted run waits for `clarion resume`, or for Retry in the Prefect UI.
+    It sends nothing. An interrupted run waits for `clarion resume`, or for Retry in the Prefect UI: its flow
+    run, which nobody could end, becomes Crashed.
 
     Returns:
         The status of each run that it changed, by the run's id.
@@ -21,10 +23,18 @@ def reconcile() -> dict[str, str]:
     for run in open_runs(ledger()):
         if _cancelled_while_paused(run):
             control.request_control(ledger(), run.id, "stop")
-    changed = {run.uid: run.status for run in control.reconcile(ledger())}
-    for uid, status in changed.items():
-        get_run_logger().warning("Run %s is %s: %s", uid, status, control.WORKER_GONE)
-    return changed
+    changed = control.reconcile(ledger())
+    for run in changed:
+        get_run_logger().warning("Run %s is %s: %s", run.uid, run.status, control.WORKER_GONE)
+        _end_flow_run(run)
+    return {run.uid: run.status for run in changed}
+
+
+def _end_flow_run(run: RunRecord) -> None:
+    """Calls a flow run crashed that Prefect still believes to be at work."""
+    with flow_run_of(run) as (client, flow_run):
+        if client and flow_run and flow_run.state and flow_run.state.is_running():
+            client.set_flow_run_state(flow_run.id, Crashed(message=control.WORKER_GONE.capitalize() + "."))
 
 
 def _cancelled_while_paused(run: RunRecord) -> bool:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import Pause
 from prefect.runtime import deployment, flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Suspended
 
 from blocks.documents import prefect_client
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 ASK_SECONDS = 1.0
 """To read the flow run's state costs the API some 10 ms."""
+
+AGAIN_SECONDS = 0.1
 
 JOIN_SECONDS = 1.0
 """An API that does not answer keeps nobody from leaving."""
@@ -94,14 +97,15 @@ class Watch:
             halt(self._run.uid, control)
 
     def _ask(self, flow_run_id: UUID) -> None:
-        while not self._over.is_set():
-            try:
-                with prefect_client() as client:
-                    while not self._over.wait(ASK_SECONDS):
-                        self._obey(client.read_flow_run(flow_run_id).state)
-            except Exception as exc:  # noqa: BLE001  # it may come back; the ledger is heard meanwhile
-                logger.debug("Prefect cannot be asked: %s", exc, extra={"run": self._run.uid})
-                self._over.wait(ASK_SECONDS)
+        # A busy server answers 503. Prefect's client would wait 2 s and 4 s before it asks again.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            while not self._over.wait(AGAIN_SECONDS):
+                try:
+                    with prefect_client() as client:
+                        while not self._over.wait(ASK_SECONDS):
+                            self._obey(client.read_flow_run(flow_run_id).state)
+                except Exception as exc:  # noqa: BLE001  # it may come back; the ledger is heard meanwhile
+                    logger.debug("Prefect cannot be asked: %s", exc, extra={"run": self._run.uid})
 
     def _obey(self, state: State | None) -> None:
         """Has the ledger say what a new state of the flow run means."""

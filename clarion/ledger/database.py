@@ -166,6 +166,12 @@ def _sqlite_engine(url: sa.URL) -> Engine:
         writes = connection.get_execution_options().get("clarion_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
+    @event.listens_for(engine, "close")
+    def _roll_back(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001
+        # SQLAlchemy closes a connection that a signal's exception interrupted as it is; and as long as the
+        # traceback holds the open statement, SQLite would hold the closed connection's lock.
+        connection.rollback()
+
     return engine
 
 

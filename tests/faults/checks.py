@@ -95,6 +95,12 @@ class Death:
         left = self.ledger.counts["pending"] + self.ledger.counts["sending"]
         return "sending" if self.requests and left else "missed"
 
+    @property
+    def left(self) -> int:
+        """How many items the process left in sending."""
+        claims, leases = self.ledger.claims, self.ledger.leases
+        return sum(claims[token] for token, pid in leases.items() if pid == self.pid)
+
 
 def check_death(death: Death) -> Violations:
     """What is wrong with what a killed process left."""

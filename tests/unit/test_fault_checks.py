@@ -132,6 +132,12 @@ def test_checks_find_counters_that_differ_from_the_items():
     assert check_death(killed(wrong)) == {"miscounted": 2}
 
 
+def test_death_counts_what_its_own_process_left():
+    """Claims of a process before it, and of one after it, are not its own."""
+    left = ledger(*sending(3), *sending(5, "t2"), leases={"t1": 7, "t2": 8})
+    assert killed(left).left == 3
+
+
 @pytest.mark.parametrize(
     ("moment", "death"),
     [

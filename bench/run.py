@@ -126,14 +126,20 @@ def measure_apart(kind: str, sink: str, *, items: int) -> Measured:
     """One measurement in a process of its own, with a home of its own, held against nginx's own count."""
     before = requests_served(sink)
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as home:
-        found = subprocess.run(
-            [sys.executable, "-m", "bench.run", "--measure", kind, "--sink", sink, "--items", str(items)],
-            check=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what Prefect's server says when it is stopped
-            cwd=home,
-            env=_environment(home),
-        )
+        command = [
+            sys.executable,
+            "-m",
+            "bench.run",
+            "--measure",
+            kind,
+            "--sink",
+            sink,
+            "--items",
+            str(items),
+        ]
+        found = subprocess.run(command, check=False, capture_output=True, cwd=home, env=_environment(home))
+    if found.returncode:
+        raise SystemExit(f"{kind}: {found.stderr.decode()[-2_000:]}")
     served = requests_served(sink) - before - 1
     if served != items + (CONNECTIONS if kind == "loop" else 0):  # the loop warms each connection up
         raise SystemExit(f"{kind}: {items} items, but nginx answered {served} requests")

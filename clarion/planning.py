@@ -213,8 +213,12 @@ class Excluded:
                 if not _is_blank(value):
                     yield _normal(self._campaign, value, scope)
             except (RenderError, RecipientError) as exc:
-                if isinstance(exc, RenderError) and any(name not in item for name in attributes):
-                    continue  # the cell is empty: nobody is named here
+                if (
+                    isinstance(exc, RenderError)
+                    and attributes
+                    and all(name not in item for name in attributes)
+                ):
+                    continue  # the cells are empty: nobody is named here
                 # An entry that cannot be compared would let someone through who asked not to be written to.
                 raise PlanError(
                     f"{where} row {int(row) + 1}: {exc.message}; what cannot be read cannot be excluded"

@@ -134,11 +134,11 @@ def retry(
 
 def newest_of(job_name: str) -> Callable[[], RunRecord | None]:
     """Finds the run of a job that starts from now on."""
-    before = {each.id for each in list_runs(ledger(), limit=1)}
+    last_id = max((each.id for each in list_runs(ledger(), limit=1)), default=0)
 
     def look() -> RunRecord | None:
         newest = next(iter(list_runs(ledger(), limit=1, job_name=job_name)), None)
-        return newest if newest is not None and newest.id not in before else None
+        return newest if newest is not None and newest.id > last_id else None
 
     return look
 

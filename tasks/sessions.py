@@ -19,7 +19,7 @@ from clarion.models.credentials import ApiKey, dummy_credentials, split_referenc
 from clarion.models.job import Job
 from clarion.planning import ListReader
 from clarion.sending.auth import RequestAuth
-from clarion.sending.sender import RunSession, Sender
+from clarion.sending.sender import Mask, RunSession, Sender
 from clarion.sending.wire import Wire
 from clarion.sending.writer import Limit
 
@@ -89,7 +89,13 @@ def open_session(run_uid: str) -> RunSession:
 def _open(run_uid: str) -> RunSession:
     run = find_run(ledger(), run_uid)
     campaign = compiled(run)
-    session = sender().open(run, campaign, auths=_auths(campaign, run), limits=limits_of(campaign, run))
+    session = sender().open(
+        run,
+        campaign,
+        auths=_auths(campaign, run),
+        limits=limits_of(campaign, run),
+        masks={} if run.against else _masks(campaign),
+    )
     _sessions[database_url(), run_uid] = session
     return session
 
@@ -195,6 +201,8 @@ def check_address(against: str) -> None:
         url = httpx.URL(against)
     except httpx.InvalidURL:
         url = httpx.URL("")
+    if url.userinfo:
+        raise SettingError("holds a password", where="against", expected="http://HOST[:PORT]")
     if url.scheme not in {"http", "https"} or not url.host:
         raise SettingError(f"{against!r} is no address", where="against", expected="http://HOST[:PORT]")
 
@@ -207,6 +215,11 @@ def _references(campaign: Campaign) -> dict[str, str]:
         for name, action in campaign.actions.items()
         if name in used and action.action.credentials is not None
     }
+
+
+def _masks(campaign: Campaign) -> dict[str, Mask]:
+    """What takes the secrets of each action's credentials out of a text."""
+    return {name: load_credentials(each).mask for name, each in _references(campaign).items()}
 
 
 def _auths(campaign: Campaign, run: RunRecord) -> Mapping[str, RequestAuth]:

@@ -142,7 +142,9 @@ def _engine(url: str) -> Engine:
 
 def _postgresql_engine(url: sa.URL) -> Engine:
     try:
-        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return sa.create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
+        )
     except (ModuleNotFoundError, NoSuchModuleError):
         raise SettingError(
             "names PostgreSQL, whose driver is not installed",
@@ -152,7 +154,11 @@ def _postgresql_engine(url: sa.URL) -> Engine:
 
 
 def _sqlite_engine(url: sa.URL) -> Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False})
+    engine = sa.create_engine(
+        url,
+        hide_parameters=True,  # an error never repeats a recipient
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001

@@ -7,6 +7,7 @@ import orjson
 import pandas as pd
 import sqlalchemy as sa
 
+from clarion.errors import InputError
 from clarion.ledger.database import Database
 from clarion.ledger.runs import LAST, RunRecord, find_run, list_runs
 from clarion.ledger.tables import RUN_ITEM
@@ -59,6 +60,9 @@ def run_list_frames(database: Database, source: RunList, *, job_name: str) -> It
         InputError: There is no such run.
     """
     run = _last_ended(database, job_name) if source.run == LAST else None
+    if run is None and source.run == LAST:
+        # Not the run that is being planned: it would be empty, and exclude nobody.
+        raise InputError(f"no run of the job {job_name!r} has ended yet", where="run", expected="a run's id")
     run = run or find_run(database, source.run, job_name=job_name)
     columns: dict[str, None] = {}
     for page in read_items(database, run.id, statuses=source.status, reasons=source.reason):

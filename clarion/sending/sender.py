@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -28,7 +29,7 @@ from clarion.rendering import render_request, request_scope
 from clarion.sending.auth import RequestAuth
 from clarion.sending.decision import Call, decide, released, unsendable
 from clarion.sending.places import Places
-from clarion.sending.verdict import Verdict, judge_failure, judge_response
+from clarion.sending.verdict import Verdict, judge_failure, judge_response, without_secrets
 from clarion.sending.writer import LedgerWriter, Limit
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,10 @@ LEAST_HOLD_SECONDS = 0.1
 LEAVE_SECONDS = 8.0
 
 
+Mask = Callable[[str], str]
+NO_MASKS: Mapping[str, Mask] = MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceResult:
     """What a slice has left.
@@ -79,6 +84,7 @@ class RunSession:
         campaign: The compiled job of the run's snapshot.
         auths: Credentials by action name; an action without is not there.
         limits: What paces each action.
+        masks: What takes an action's secrets out of a text.
         token: The worker's lease.
 
     `control` is what a person asked for; a word other than `run` halts the session and stays.
@@ -88,6 +94,7 @@ class RunSession:
     campaign: Campaign
     auths: Mapping[str, RequestAuth]
     limits: Mapping[str, Limit]
+    masks: Mapping[str, Mask]
     token: str
     leased_until: float
     control: str = "run"
@@ -157,6 +164,7 @@ class Sender:
         *,
         auths: Mapping[str, RequestAuth],
         limits: Mapping[str, Limit],
+        masks: Mapping[str, Mask] = NO_MASKS,
     ) -> RunSession:
         """Takes a lease on a run and begins to renew it."""
         leased_until = time.monotonic() + LEASE_SECONDS
@@ -165,6 +173,7 @@ class Sender:
             campaign=campaign,
             auths=auths,
             limits=limits,
+            masks=masks,
             token=register_worker(self._database, run.id),
             leased_until=leased_until,
         )
@@ -263,15 +272,16 @@ class Sender:
         limit = session.limits[part.action]
         while session.may_send:
             most = await self._places.take(min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1))
-            if not session.may_send:
-                self._places.give_back(most)
-                break
             if not session.may_send:  # halted while it waited for a place
                 self._places.give_back(most)
                 break
-            claimed = await self._writer.claim(
-                session.run.id, part, token=session.token, most=most, limit=limit
-            )
+            try:
+                claimed = await self._writer.claim(
+                    session.run.id, part, token=session.token, most=most, limit=limit
+                )
+            except BaseException:
+                self._places.give_back(most)  # else every failed claim would keep its places for ever
+                raise
             self._places.give_back(most - len(claimed.items))
             for item, delay in zip(claimed.items, claimed.delays, strict=False):
                 call = asyncio.create_task(self._send_and_settle(session, item, delay))
@@ -360,6 +370,7 @@ class Sender:
                 verdict = judge_failure(exc)
             else:
                 verdict = judge_response(action, response, scope, now=datetime.now(UTC))
+            verdict = without_secrets(verdict, session.masks.get(segment.action))
             latency_ms = (time.perf_counter() - started) * 1_000
         call = Call(idempotency_key=key, latency_ms=latency_ms, verdict=verdict)
         settlement = decide(item, call, action=action.action, now=datetime.now(UTC))

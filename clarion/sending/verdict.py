@@ -4,8 +4,8 @@ A call whose request may have left and whose answer never came is unknown, never
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -82,6 +82,14 @@ def judge_response(
         error=_short(_rendered(action.error_reason, whole) or _problem_text(answer)) if failed else None,
         retry_after_seconds=wait,
     )
+
+
+def without_secrets(verdict: Verdict, mask: Callable[[str], str] | None) -> Verdict:
+    """The verdict as it may be kept: a provider that repeats our credentials is not quoted with them."""
+    if mask is None:
+        return verdict
+    texts = {name: getattr(verdict, name) for name in ("invocation_id", "error_code", "error")}
+    return replace(verdict, **{name: text and mask(text) for name, text in texts.items()})
 
 
 def _outcome(action: CompiledAction, answer: dict[str, Any], code: int, *, now: datetime) -> Outcome:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from clarion.ledger.control import request_control
 from clarion.ledger.database import Database
 from clarion.ledger.runs import RunRecord, list_runs
 from clarion.sandbox import Behaviour, Sandbox
@@ -30,8 +31,6 @@ PEOPLE = 600
 @pytest.fixture(scope="module")
 def processes(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Processes:
     """Starts commands beside this process, on the session's Prefect server."""
-    from prefect.settings import PREFECT_API_URL
-
     return Processes(prefect_api_url=PREFECT_API_URL.value(), home=tmp_path_factory.mktemp("home"))
 
 
@@ -114,7 +113,7 @@ def test_run_pauses_in_place_within_two_seconds_and_goes_on(
 def test_run_in_a_back_off_pauses_and_stops_at_once(
     clarion: Command, start: Start, home: Path, ledger: Database, retry_policy: dict
 ):
-    """Whoever waits, Prefect's retry or the flow. Stopping is final: tried items failed, others are skipped."""
+    """Whoever waits, Prefect's retry or the flow. Stopping is final: tried items failed, others skipped."""
     with Sandbox(Behaviour(error=1.0)) as sandbox:
         process = start("run", job_of(home, retry_policy=retry_policy), "--against", sandbox.url)
         wait_for_requests(sandbox, 100)
@@ -146,7 +145,7 @@ def test_run_in_a_back_off_pauses_and_stops_at_once(
     ids=["sending", "prefect-retries", "back-off"],
 )
 def test_sigterm_leaves_in_time_with_nothing_unknown(
-    clarion: Command, start: Start, home: Path, ledger: Database, behaviour: Behaviour, changes: dict
+    start: Start, home: Path, ledger: Database, behaviour: Behaviour, changes: dict
 ):
     """The run is interrupted and no lease is left; what the provider accepted, the ledger knows."""
     with Sandbox(behaviour) as sandbox:
@@ -161,7 +160,6 @@ def test_sigterm_leaves_in_time_with_nothing_unknown(
     assert run.pending + run.succeeded == PEOPLE
     assert (run.succeeded, stats["duplicates"]) == (len(stats["recipients"]), {})
     assert stats["requests"] < PEOPLE
-    assert clarion("stop", "last", "--json").json["status"] == "stopped"
 
 
 def test_interrupted_run_is_finished_by_resume(clarion: Command, start: Start, home: Path, ledger: Database):
@@ -180,7 +178,7 @@ def test_interrupted_run_is_finished_by_resume(clarion: Command, start: Start, h
 def test_killed_run_takes_orders_and_its_unknowns_are_resolved(
     clarion: Command, start: Start, home: Path, ledger: Database
 ):
-    """Nobody works on it: `reconcile` says so, it is paused at once, its unknowns are sent with their keys."""
+    """Nobody works on it: `reconcile` says so, it pauses at once, its unknowns are sent with their keys."""
     with Sandbox(Behaviour(latency_ms=1_000, seed=1)) as sandbox:
         process = start("run", job_of(home), "--against", sandbox.url)
         wait_for_requests(sandbox, 100)
@@ -200,11 +198,10 @@ def test_killed_run_takes_orders_and_its_unknowns_are_resolved(
     assert (resumed.code, resumed.json["counts"]["succeeded"]) == (0, PEOPLE)
     assert len(stats["recipients"]) == PEOPLE
     assert stats["repeated_keys"] == len(stats["duplicates"]) <= run.sending
-    assert "last" not in clarion("resolve", "last", "--unknown", "failed").err
 
 
 def test_unknown_items_are_called_what_a_person_knows(clarion: Command, home: Path):
-    """A run that is unresolved is completed, with exit code 0; a wrong word is refused with the right ones."""
+    """An unresolved run is completed, with exit code 0; a wrong word is refused with the right ones."""
     write_people(home, 40)
     with Sandbox(Behaviour(drop=0.5, seed=5)) as sandbox:
         report = clarion("run", write_job(home), "--against", sandbox.url, "--json").json
@@ -258,8 +255,13 @@ def wait_for_suspension(installation: Installation, flow_run: str) -> None:
         return (found["state_name"] == "Suspended" and timeout is None) or None
 
     wait_for(suspended, what="a suspension without time-out")
-    pid = installation.get(f"flow_runs/{flow_run}")["infrastructure_pid"]
-    wait_for(lambda: None if runs(int(pid)) else True, what="the end of its process")
+    pid = pid_of(installation, flow_run)
+    wait_for(lambda: None if runs(pid) else True, what="the end of its process")
+
+
+def pid_of(installation: Installation, flow_run: str) -> int:
+    """The process of a flow run."""
+    return int(installation.get(f"flow_runs/{flow_run}")["infrastructure_pid"])
 
 
 def runs(pid: int) -> bool:
@@ -272,9 +274,9 @@ def runs(pid: int) -> bool:
 
 
 def test_deployment_run_paused_in_the_ui_frees_its_worker_and_waits_as_long_as_it_takes(
-    installation: Installation, served: Database, tmp_path: Path
+    installation: Installation, served: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The UI's time-out is taken off, the next run is told what stands in its way, `clarion resume` goes on."""
+    """The UI's time-out is taken off, the next run is told what stands in its way, `resume` has it go on."""
     write_people(tmp_path, PEOPLE)
     with Sandbox(Behaviour(latency_ms=200, error=0.1, seed=2)) as sandbox:
         job = write_job(tmp_path, name="paused", actions={"send-sms": action(tps=150)})
@@ -289,58 +291,47 @@ def test_deployment_run_paused_in_the_ui_frees_its_worker_and_waits_as_long_as_i
         refused = installation.ended(installation.start(deployment, against=sandbox.url))
         assert refused["state_name"] == "Failed"
         assert f"`clarion resume {paused.uid}`" in refused["state"]["message"]
-        assert "completed" in installation.clarion("resume", paused.uid)
+        monkeypatch.setenv("CLARION_DATABASE_URL", installation.settings["CLARION_DATABASE_URL"])
+        with temporary_settings({PREFECT_API_URL: installation.settings["PREFECT_API_URL"]}):
+            report = resume_run(paused.uid)
         assert installation.ended(flow_run)["state_name"] == "Completed"
         stats = sandbox.stats()
     (run,) = list_runs(served, limit=9, job_name="paused")
-    assert (run.status, run.succeeded, run.flow_run_id) == ("completed", PEOPLE, flow_run)
+    assert (report["status"], run.succeeded, run.flow_run_id) == ("completed", PEOPLE, flow_run)
     assert (len(stats["recipients"]), stats["duplicates"]) == (PEOPLE, {})
 
 
-def test_deployment_run_paused_from_the_command_line_is_resumed_and_cancelled_in_the_ui(
+def test_deployment_run_is_resumed_retried_and_cancelled_in_the_ui(
     installation: Installation, served: Database, tmp_path: Path
 ):
-    """Resume sets the control back; Cancel is a stop, with nothing unknown, and final."""
+    """Resume ends a pause; after SIGTERM Retry takes it up; Cancel is a stop, with nothing unknown."""
     write_people(tmp_path, PEOPLE)
     with Sandbox(Behaviour(latency_ms=200, seed=2)) as sandbox:
-        job = write_job(tmp_path, name="cancelled", actions={"send-sms": action(tps=100)})
+        job = write_job(tmp_path, name="cancelled", actions={"send-sms": action(tps=20)})
         flow_run = installation.start(installation.deploy(job), against=sandbox.url)
-        wait_for_requests(sandbox, 50)
-        installation.clarion("pause", wait_for_status(served, "running", "cancelled").uid)
-        wait_for_suspension(installation, flow_run)
+        wait_for_requests(sandbox, 20)
+        run = wait_for_status(served, "running", "cancelled")
+        with nothing_later_than(sandbox, EFFECT_SECONDS):
+            assert request_control(served, run.id, "pause")
+            wait_for_suspension(installation, flow_run)
         sent = sandbox.stats()["requests"]
+
         assert installation.ask("POST", f"flow_runs/{flow_run}/resume", json={})["status"] == "ACCEPT"
-        wait_for_requests(sandbox, sent + 50)
+        wait_for_requests(sandbox, sent + 20)
         assert wait_for_status(served, "running", "cancelled").control == "run"
+        os.kill(pid_of(installation, flow_run), signal.SIGTERM)
+        left = wait_for_status(served, "interrupted", "cancelled")
+        assert (left.uid, left.sending, left.unknown) == (run.uid, 0, 0)
+        assert installation.ended(flow_run)["state_name"] == "Crashed"
+        sent = sandbox.stats()["requests"]
+
+        assert set_state(installation, flow_run, type="SCHEDULED", name="AwaitingRetry") == "ACCEPT"
+        wait_for_requests(sandbox, sent + 20)
         with nothing_later_than(sandbox, EFFECT_SECONDS):
             assert set_state(installation, flow_run, type="CANCELLING", name="Cancelling") == "ACCEPT"
             stopped = wait_for_status(served, "stopped", "cancelled")
             assert installation.ended(flow_run)["state_name"] == "Cancelled"
         stats = sandbox.stats()
-    assert (stopped.unknown, stopped.pending, stopped.sending) == (0, 0, 0)
+    assert (stopped.uid, stopped.unknown, stopped.pending, stopped.sending) == (run.uid, 0, 0, 0)
     assert stopped.succeeded == len(stats["recipients"]) < PEOPLE
     assert stats["duplicates"] == {}
-
-
-def test_worker_that_is_told_to_end_lets_its_runs_leave(
-    installation: Installation, served: Database, tmp_path: Path
-):
-    """SIGTERM to the flow run's process, as `clarion worker` sends it: interrupted, and Retry goes on."""
-    write_people(tmp_path, PEOPLE)
-    with Sandbox(Behaviour(latency_ms=300, seed=2)) as sandbox:
-        job = write_job(tmp_path, name="retried", actions={"send-sms": action(tps=300)})
-        flow_run = installation.start(installation.deploy(job), against=sandbox.url)
-        wait_for_requests(sandbox, 50)
-        pid = int(installation.get(f"flow_runs/{flow_run}")["infrastructure_pid"])
-        os.kill(pid, signal.SIGTERM)
-        since = time.monotonic()
-        wait_for(lambda: None if runs(pid) else True, what="the end of its process")
-        assert time.monotonic() - since < LEAVE_SECONDS
-        left = wait_for_status(served, "interrupted", "retried")
-        assert (left.sending, left.unknown) == (0, 0)
-        assert installation.ended(flow_run)["state_name"] == "Crashed"
-        assert set_state(installation, flow_run, type="SCHEDULED", name="AwaitingRetry") == "ACCEPT"
-        done = wait_for_status(served, "completed", "retried")
-        stats = sandbox.stats()
-    assert (done.uid, done.succeeded) == (left.uid, PEOPLE)
-    assert (len(stats["recipients"]), stats["duplicates"]) == (PEOPLE, {})

@@ -173,3 +173,15 @@ def test_several_exclude_lists_add_up():
     }
     planned = plan(make_campaign(recipients=recipients))
     assert [each.reason for each in planned] == ["excluded"] * 4 + [None]
+
+
+def test_half_filled_exclude_entry_stops_the_plan():
+    """Where only some of the cells that name a person are empty, nobody may be forgotten in silence."""
+    recipients = {
+        "include": [{"items": [{"phone": "1"}]}],
+        "exclude": [
+            {"items": [{"cc": "49", "num": "1"}, {"num": "2"}], "recipient": "{{ item.cc }}{{ item.num }}"}
+        ],
+    }
+    with pytest.raises(PlanError, match=r"row 2: .*cannot be excluded"):
+        plan(make_campaign(recipients=recipients))

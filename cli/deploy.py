@@ -5,7 +5,9 @@ import sys
 from typing import Annotated
 
 import typer
+from prefect.settings import PREFECT_API_URL
 
+from clarion.errors import SettingError
 from cli.console import AsJson, console, print_json
 from flows.deployments import WORK_POOL, deploy_job, deploy_reconcile, ensure_work_pool
 from flows.run_job import find_job, prepare
@@ -41,6 +43,7 @@ def deploy(
     as_json: AsJson = False,
 ) -> None:
     """Deploy a job."""
+    require_server()
     found = find_job(job)
     prepare(found)
     made = deploy_job(found, pause_schedule=pause_schedule)
@@ -56,11 +59,26 @@ def deploy(
     out.print(f"  prefect deployment run '{made['deployment']}'")
 
 
+def require_server() -> None:
+    """A deployment in a temporary server would end with the command.
+
+    Raises:
+        SettingError: PREFECT_API_URL names no server.
+    """
+    if not PREFECT_API_URL.value():
+        raise SettingError(
+            "is not set, and a deployment needs a server that stays",
+            where="PREFECT_API_URL",
+            expected="the address of one that `prefect server start` runs, as http://127.0.0.1:4200/api",
+        )
+
+
 def worker(
     *,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many runs at once.")] = None,
 ) -> None:
     """Serve deployments."""
+    require_server()
     from flows.serve_deployments import serve  # noqa: PLC0415  # slow to import
 
     ensure_work_pool()

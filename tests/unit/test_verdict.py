@@ -8,13 +8,16 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from clarion.models.credentials import BearerToken
 from clarion.sending.verdict import (
     MAX_ERROR_CHARACTERS,
     MAX_RETRY_AFTER_SECONDS,
     Verdict,
     judge_failure,
     judge_response,
+    without_secrets,
 )
 from clarion.sending.wire import UnsendableError
 from tests.unit.campaigns import make_action
@@ -261,3 +264,12 @@ def test_call_without_an_answer_is_unknown_unless_nothing_left(error: httpx.Requ
 def test_failure_without_words_is_told_by_its_kind():
     """Some errors say nothing."""
     assert judge_failure(httpx.ReadTimeout("")).error == "ReadTimeout"
+
+
+def test_verdict_is_kept_without_the_secrets_that_a_provider_repeats():
+    """An answer that quotes our token leaves no trace of it; without credentials nothing is changed."""
+    verdict = Verdict(outcome="refused", answered=True, error_code="401", error="bad token tok-SECRET")
+    mask = BearerToken(token=SecretStr("tok-SECRET")).mask
+    assert without_secrets(verdict, mask).error == "bad token ****"
+    assert without_secrets(verdict, mask).error_code == "401"
+    assert without_secrets(verdict, None) is verdict

@@ -30,7 +30,8 @@ from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import NewRun, create_run, get_run
 from clarion.models.job import RunList
-from clarion.planning import ListReader, Planner
+from clarion.planning import Planner
+from clarion.sources import ListReader
 
 EXCLUDED_KEYS = 1_000_000
 EXCLUDED_EVERY = 10

@@ -15,9 +15,10 @@ from clarion.campaign import Campaign
 from clarion.errors import InputError, RenderError
 from clarion.keyset import KeySet
 from clarion.models.job import ITEM_STATUSES
-from clarion.planning import ListReader, PlannedItem, Planner, planned_request
+from clarion.planning import PlannedItem, Planner, planned_request
 from clarion.rendering import FORM_TYPE, JSON_TYPE
 from clarion.sending.auth import RequestAuth
+from clarion.sources import ListReader
 
 PREVIEW_RUN = {"id": "preview", "name": None, "start_at": None}
 

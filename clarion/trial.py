@@ -6,7 +6,7 @@ from clarion.errors import InputError
 from clarion.lists import frame_items
 from clarion.models.job import Job, Recipients
 from clarion.models.lists import ItemsList
-from clarion.planning import ListReader
+from clarion.sources import ListReader
 
 
 def trial_job(job: Job, *, reader: ListReader, row: int, recipient: str) -> Job:

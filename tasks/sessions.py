@@ -17,11 +17,11 @@ from clarion.ledger.items import run_list_frames
 from clarion.ledger.runs import RunRecord, find_run
 from clarion.models.credentials import ApiKey, dummy_credentials, split_reference
 from clarion.models.job import Job
-from clarion.planning import ListReader
 from clarion.sending.auth import RequestAuth
 from clarion.sending.sender import Mask, RunSession, Sender
 from clarion.sending.wire import Wire
 from clarion.sending.writer import Limit
+from clarion.sources import ListReader
 
 CONNECTIONS_SETTING = "CLARION_CONNECTIONS"
 DEFAULT_CONNECTIONS = 64

@@ -16,11 +16,12 @@ from clarion.ledger.items import read_items
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import NewRun, create_run
 from clarion.models.credentials import ApiKey, Credentials, dummy_credentials
-from clarion.planning import ListReader, Planner
+from clarion.planning import Planner
 from clarion.previewing import Preview, preview
 from clarion.sending.sender import Sender
 from clarion.sending.wire import Wire
 from clarion.sending.writer import Limit
+from clarion.sources import ListReader
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

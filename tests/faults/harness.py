@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from clarion.ledger.database import Database
 from clarion.ledger.runs import list_runs
 from clarion.ledger.tables import RUN, RUN_ITEM, WORKER
-from clarion.planning import FRAME_ROWS
 from clarion.sandbox import Sandbox
+from clarion.sources import FRAME_ROWS
 from tests.faults.campaign import Campaign
 from tests.faults.checks import (
     STATUSES,

@@ -11,7 +11,8 @@ from clarion.campaign import Campaign, CompiledAction, compile_action, compile_j
 from clarion.jobfile import parse_model
 from clarion.models.action import Action
 from clarion.models.job import Job, RunList
-from clarion.planning import ListReader, PlannedItem, Planner
+from clarion.planning import PlannedItem, Planner
+from clarion.sources import ListReader
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 RUN = {"id": "r1", "name": None, "start_at": NOW.isoformat()}

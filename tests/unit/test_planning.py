@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from clarion import planning
+from clarion import sources
 from clarion.errors import ConditionError, InputError, ListError, PlanError, TemplateError
 from clarion.models.job import RunList
-from clarion.planning import ListReader, PlannedItem
+from clarion.planning import PlannedItem
+from clarion.sources import ListReader
 from tests.unit.campaigns import SEND, make_campaign, make_reader, plan
 
 
@@ -168,7 +169,7 @@ def test_template_error_of_who_is_not_written_to_fails_nothing():
 
 def test_rows_are_numbered_over_all_lists(monkeypatch: pytest.MonkeyPatch):
     """A row's number is its place in the lists taken together, in any frames."""
-    monkeypatch.setattr(planning, "FRAME_ROWS", 2)
+    monkeypatch.setattr(sources, "FRAME_ROWS", 2)
     recipients = {"include": [{"items": phones("1", "2", "3")}, {"items": []}, {"items": phones("4", "5")}]}
     planned = plan(make_campaign(recipients=recipients))
     assert [(each.row, each.recipient) for each in planned] == [(row, str(row)) for row in range(1, 6)]

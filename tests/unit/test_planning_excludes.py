@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clarion import planning
+from clarion import sources
 from clarion.errors import ListError, PlanError
 from tests.unit.campaigns import make_campaign, make_reader, plan
 from tests.unit.test_planning import fates, phones
@@ -148,7 +148,7 @@ def test_exclude_entry_that_cannot_be_compared_fails_the_plan(item: dict[str, An
 
 def test_exclude_entry_is_named_by_its_row(monkeypatch: pytest.MonkeyPatch):
     """The row is counted through the whole exclude list, not within a frame."""
-    monkeypatch.setattr(planning, "FRAME_ROWS", 2)
+    monkeypatch.setattr(sources, "FRAME_ROWS", 2)
     exclude = phones("+442079460001", "+442079460002", "+442079460003", "bad")
     recipients = {
         "include": [{"items": phones("+442079460009")}],

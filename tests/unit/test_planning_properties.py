@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarion import planning
+from clarion import sources
 from clarion.planning import PlannedItem
 from tests.unit.campaigns import make_campaign, plan
 
@@ -61,7 +61,7 @@ def test_plan_does_not_depend_on_the_frames(
     """Read in frames of one row or of all, the plan is the same to the last field."""
     whole = plan_of(items, excluded, barred, matching)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "FRAME_ROWS", rows)
+        patch.setattr(sources, "FRAME_ROWS", rows)
         assert plan_of(items, excluded, barred, matching) == whole
 
 

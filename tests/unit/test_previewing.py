@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarion import planning
+from clarion import sources
 from clarion.campaign import Campaign
 from clarion.errors import JobError, PlanError
 from clarion.ledger.database import Database
@@ -18,10 +18,11 @@ from clarion.ledger.runs import NewRun, create_run, get_run
 from clarion.ledger.summaries import WHOLE_RUN, count_items
 from clarion.models.credentials import dummy_credentials
 from clarion.models.job import ITEM_STATUSES
-from clarion.planning import ListReader, Planner
+from clarion.planning import Planner
 from clarion.previewing import Preview, preview
 from clarion.reporting import counts_of, reasons_of
 from clarion.sending.auth import RequestAuth
+from clarion.sources import ListReader
 from tests.unit.campaigns import NOW, make_campaign, make_reader
 from tests.unit.test_planning_properties import BARRED, EXCLUDED, ITEM, SEGMENTS, WHOLE
 
@@ -94,7 +95,7 @@ def campaigns(draw: st.DrawFn) -> Campaign:
 def test_preview_counts_what_a_run_plans(database: Database, campaign: Campaign, rows: int):
     """Duplicates within a frame and across frames, excludes and all: the ledger comes to the same numbers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "FRAME_ROWS", rows)
+        patch.setattr(sources, "FRAME_ROWS", rows)
         found = previewed(campaign)
         counts, reasons = planned_counts(database, campaign)
     for name in counts:
@@ -121,7 +122,7 @@ def test_first_of_two_with_one_recipient_is_sent_to():
 
 def test_duplicate_is_found_across_frames(monkeypatch: pytest.MonkeyPatch):
     """However far apart two rows are, one recipient is sent to once."""
-    monkeypatch.setattr(planning, "FRAME_ROWS", 1)
+    monkeypatch.setattr(sources, "FRAME_ROWS", 1)
     numbers = ["1", "2", "1", "1", "2", "3"]
     found = previewed(of_items(*[{"phone": number, "text": "a"} for number in numbers]))
     assert [sample["row"] for sample in found.samples] == [1, 2, 6]
@@ -224,7 +225,7 @@ def test_credentials_that_do_not_fit_are_a_problem_of_every_row(samples: int):
 
 def test_progress_and_bad_rows_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A long preview can be followed; rows that could not be read are counted."""
-    monkeypatch.setattr(planning, "FRAME_ROWS", 2)
+    monkeypatch.setattr(sources, "FRAME_ROWS", 2)
     (tmp_path / "a.csv").write_text("phone,text\n1,a\n2,b\nbad\n3,c\n")
     campaign = make_campaign(
         recipients={"include": [{"file": "a.csv", "on_bad_row": "skip"}]}, actions={"send": TEXT}

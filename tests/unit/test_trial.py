@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clarion import planning
+from clarion import sources
 from clarion.campaign import compile_job
 from clarion.errors import InputError
 from clarion.models.job import Job
@@ -40,7 +40,7 @@ def tried(job: Job, *, row: int = 1, recipient: str = "+447700900123") -> list[P
 )
 def test_trial_is_one_row_for_one_recipient(row: int, item: str, monkeypatch: pytest.MonkeyPatch):
     """The row is counted through all lists, as a plan counts; its own recipient is not written to."""
-    monkeypatch.setattr(planning, "FRAME_ROWS", 2)
+    monkeypatch.setattr(sources, "FRAME_ROWS", 2)
     planned = tried(make_job(recipients=LISTS), row=row)
     assert [(each.item, each.recipient, each.status) for each in planned] == [
         (item, "+447700900123", "pending")

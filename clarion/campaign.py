@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -55,6 +55,17 @@ class CompiledAction:
     invocation_id: Compiled | None
     error_code: Compiled | None
     error_reason: Compiled | None
+
+    @cached_property
+    def header_names(self) -> frozenset[str]:
+        """The names of the action's own headers, in lower case."""
+        return frozenset(name.lower() for name in self.headers)
+
+    @cached_property
+    def extensions(self) -> dict[str, Any]:
+        """The time-outs of its requests, as httpx knows them; shared by all of them."""
+        kinds = ("connect", "read", "write", "pool")
+        return {"timeout": dict.fromkeys(kinds, self.action.timeout_seconds)}
 
     def values(self, segment: CompiledSegment, scope: Mapping[str, Any]) -> dict[str, Any]:
         """The action's parameters for one item: the segment's values, else the defaults, in their types.

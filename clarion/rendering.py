@@ -10,6 +10,7 @@ import orjson
 
 from clarion.campaign import Campaign, CompiledAction, CompiledSegment
 from clarion.errors import RenderError
+from clarion.exchange import Pairs, ReadyRequest
 from clarion.templating import check_header_value
 
 JSON_TYPE = "application/json"
@@ -69,44 +70,35 @@ def render_request(
     Raises:
         RenderError: A template does not render, the URL is no http URL, or a header would break out.
     """
+    url = _url(action, scope, against)
     content, content_type = _content(action, scope)
-    headers = {name: template.render_text(scope) for name, template in action.headers.items()}
-    for name, value in headers.items():
-        check_header_value(value, where=f"actions.{action.name}.command.headers.{name}")
-    present = {name.lower() for name in headers}
+    present = action.header_names
+    pairs = _own_headers(action, scope)
+    if "host" not in present:
+        pairs.insert(0, ("Host", url.netloc.decode()))
     if content_type and "content-type" not in present:
-        headers["Content-Type"] = content_type
+        pairs.append(("Content-Type", content_type))
     key_header = action.action.idempotency_header
     if key_header and key_header.lower() not in present:
-        headers[key_header] = idempotency_key
-    seconds = action.action.timeout_seconds
-    return _request(
-        action.action.command.method,
-        _url(action, scope, against),
-        headers=headers,
-        content=content or b"",
-        extensions={"timeout": {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}},
-    )
+        pairs.append((key_header, idempotency_key))
+    method = action.action.command.method
+    if (content or method in _WITH_BODY) and "content-length" not in present:
+        pairs.append(("Content-Length", str(len(content))))
+    return ReadyRequest(method, url, pairs=pairs, content=content, extensions=action.extensions)
 
 
-def _request(
-    method: str, url: httpx.URL, *, headers: Mapping[str, str], content: bytes, extensions: dict[str, Any]
-) -> httpx.Request:
-    """What `httpx.Request(method, url, headers=headers, content=content)` is, in 5 us instead of 20."""
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    present = {name.lower() for name, _ in raw}
-    if b"host" not in present:
-        raw.insert(0, (b"Host", url.netloc))
-    if (content or method in _WITH_BODY) and b"content-length" not in present:
-        raw.append((b"Content-Length", str(len(content)).encode()))
-    request = httpx.Request(method, url, headers=raw, stream=httpx.ByteStream(content), extensions=extensions)
-    request.read()
-    return request
+def _own_headers(action: CompiledAction, scope: Mapping[str, Any]) -> Pairs:
+    pairs: Pairs = []
+    for name, template in action.headers.items():
+        value = template.render_text(scope)
+        check_header_value(value, where=f"actions.{action.name}.command.headers.{name}")
+        pairs.append((name, value))
+    return pairs
 
 
-def _content(action: CompiledAction, scope: Mapping[str, Any]) -> tuple[bytes | None, str | None]:
+def _content(action: CompiledAction, scope: Mapping[str, Any]) -> tuple[bytes, str | None]:
     if action.body is None:
-        return None, None
+        return b"", None
     if action.body_kind == "body":
         return action.body.render_text(scope).encode(), None
     value = action.body.render(scope)
@@ -126,12 +118,17 @@ def _form_text(value: Any) -> str:
 
 
 def _url(action: CompiledAction, scope: Mapping[str, Any], against: httpx.URL | None) -> httpx.URL:
-    url = _parsed(action.url.render_text(scope).strip(), where=f"actions.{action.name}.command.url")
-    if against is None:
-        return url
-    # The user and password of the URL are for the host that it names.
-    path = against.raw_path.partition(b"?")[0].rstrip(b"/") + url.raw_path
-    return against.copy_with(raw_path=path)
+    text = action.url.render_text(scope).strip()
+    where = f"actions.{action.name}.command.url"
+    return _parsed(text, where=where) if against is None else _redirected(text, str(against), where=where)
+
+
+@lru_cache(maxsize=1024)
+def _redirected(text: str, against: str, *, where: str) -> httpx.URL:
+    """The URL at another host. The user and password of the URL are for the host that it names."""
+    base = httpx.URL(against)
+    path = base.raw_path.partition(b"?")[0].rstrip(b"/") + _parsed(text, where=where).raw_path
+    return base.copy_with(raw_path=path)
 
 
 @lru_cache(maxsize=1024)

@@ -18,7 +18,8 @@ from clarion.ledger.runs import RunRecord, find_run
 from clarion.models.credentials import ApiKey, dummy_credentials, split_reference
 from clarion.models.job import Job
 from clarion.sending.auth import RequestAuth
-from clarion.sending.sender import Mask, RunSession, Sender
+from clarion.sending.sender import Sender
+from clarion.sending.session import Mask, RunSession
 from clarion.sending.wire import Wire
 from clarion.sending.writer import Limit
 from clarion.sources import ListReader

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from clarion.errors import RunConflictError
 from clarion.ledger.database import Database, utc_now
-from clarion.ledger.item_statements import CLAIM, HELD, PENDING, SETTLE, due_now
+from clarion.ledger.item_statements import CLAIM, HELD, LOCK, PENDING, SETTLE, due_now
 from clarion.ledger.runs import count_changes
 from clarion.ledger.tables import ATTEMPT, ENDED_STATUSES, RUN, RUN_ITEM
 
@@ -133,6 +133,14 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
     changes = Counter(result.status for result in valid)
     changes.subtract(Counter(held[result.item.id] for result in valid))
     return changes
+
+
+def lock_items(connection: Connection, ids: Sequence[int]) -> None:
+    """Locks items that several tokens of one process settle in one transaction.
+
+    Token by token they would be locked out of order, and someone who ends both leases waits in a circle.
+    """
+    connection.execute(LOCK, {"ids": ids})
 
 
 def _held(connection: Connection, *, token: str, ids: Sequence[int]) -> dict[int, str]:

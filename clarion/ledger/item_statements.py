@@ -128,5 +128,13 @@ CLAIM = _claim()
 HELD = {dialect: _held(dialect) for dialect in DIALECTS}
 """By dialect: id and status of those of `results` that `token` holds, or held when they became unknown."""
 
+LOCK = (
+    sa.select(RUN_ITEM.c.id)
+    .where(RUN_ITEM.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(RUN_ITEM.c.id)
+    .with_for_update()
+)
+"""Locks items in the order in which everyone does."""
+
 SETTLE = {dialect: _settle(dialect) for dialect in DIALECTS}
 """By dialect: gives the items of `results` their new values; `due_at` is text, in UTC."""

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from clarion.errors import JobError
+from clarion.exchange import set_header
 
 RENEWAL_MARGIN_SECONDS = 60
 """How long before its end a token is replaced; a short-lived one is after two thirds of its life."""
@@ -59,7 +60,7 @@ class HeaderAuth(RequestAuth):
     def apply(self, request: httpx.Request) -> httpx.Request:
         """The same request with the headers."""
         for name, value in self._headers.items():
-            request.headers[name] = value
+            set_header(request, name, value)
         return request
 
 
@@ -137,7 +138,7 @@ class ApplicationTokenAuth(RequestAuth):
 
     def apply(self, request: httpx.Request) -> httpx.Request:
         """The same request with the token; signing takes a millisecond, once a lifetime."""
-        request.headers["Authorization"] = self._authorization()
+        set_header(request, "Authorization", self._authorization())
         return request
 
     def _authorization(self) -> str:

@@ -11,26 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from types import MappingProxyType
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
-import orjson
 
-from clarion.campaign import Campaign, CompiledSegment
-from clarion.errors import InputError, RenderError
-from clarion.ledger.claims import ClaimedItem, Settlement, Slice
+from clarion.campaign import Campaign
+from clarion.ledger.claims import Settlement, Slice
 from clarion.ledger.database import Database
 from clarion.ledger.runs import RunRecord
 from clarion.ledger.workers import LEASE_SECONDS, register_worker, retire_worker
-from clarion.rendering import render_request, request_scope
 from clarion.sending.auth import RequestAuth
-from clarion.sending.decision import Call, decide, released, unsendable
+from clarion.sending.calls import Hold, send_item
+from clarion.sending.decision import released
+from clarion.sending.lanes import Lanes, Outstanding, Ticket
 from clarion.sending.places import Places
-from clarion.sending.verdict import Verdict, judge_failure, judge_response, without_secrets
-from clarion.sending.writer import LedgerWriter, Limit
+from clarion.sending.session import NO_MASKS, Mask, RunSession
+from clarion.sending.writer import Claimed, LedgerWriter, Limit
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +50,9 @@ SHORT_WAIT_SECONDS = 0.05
 LONG_WAIT_SECONDS = 5.0
 """What waits longer than this leaves the slice: the flow maps it again when it is due."""
 
-LEAST_HOLD_SECONDS = 0.1
-"""A `Retry-After: 0` would otherwise be asked again and again at full speed: a hold uses up no try."""
-
 LEAVE_SECONDS = 8.0
 
-
-Mask = Callable[[str], str]
-NO_MASKS: Mapping[str, Mask] = MappingProxyType({})
+NOTHING = Claimed((), (), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,68 +66,6 @@ class SliceResult:
     pending: int
     due_in_seconds: float
     held_seconds: float
-
-
-@dataclass(kw_only=True)
-class RunSession:
-    """A process's part in a run: its lease, and what it needs to render and to judge.
-
-    Args:
-        run: The run.
-        campaign: The compiled job of the run's snapshot.
-        auths: Credentials by action name; an action without is not there.
-        limits: What paces each action.
-        masks: What takes an action's secrets out of a text.
-        token: The worker's lease.
-
-    `control` is what a person asked for; a word other than `run` halts the session and stays.
-    """
-
-    run: RunRecord
-    campaign: Campaign
-    auths: Mapping[str, RequestAuth]
-    limits: Mapping[str, Limit]
-    masks: Mapping[str, Mask]
-    token: str
-    leased_until: float
-    control: str = "run"
-    segments: dict[str, CompiledSegment] = field(init=False)
-    run_scope: dict[str, Any] = field(init=False)
-    against: httpx.URL | None = field(init=False)
-    beating: asyncio.Task[None] | None = None
-    slices: set[asyncio.Task[Any]] = field(default_factory=set)
-    open_calls: set[asyncio.Task[None]] = field(default_factory=set)
-    unsent: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
-    halted: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        # Made here once, not for each message.
-        self.segments = {segment.name: segment for segment in self.campaign.segments}
-        self.run_scope = self.run.scope()
-        self.against = httpx.URL(self.run.against) if self.run.against else None
-
-    @property
-    def may_send(self) -> bool:
-        """Whether a request may be written now: nobody halts, the lease holds, and the time is not up."""
-        until = self.run.send_until
-        return (
-            not self.halted.is_set()
-            and time.monotonic() < self.leased_until
-            and (until is None or datetime.now(UTC) < until)
-        )
-
-    def halt(self) -> None:
-        """Sends nothing more; a call that waits for a connection gives its item back at once."""
-        self.halted.set()
-        for call in self.unsent.values():
-            call.cancel()
-
-    async def wait(self, seconds: float) -> None:
-        """Waits, but no longer than until the session is halted."""
-        try:
-            await asyncio.wait_for(self.halted.wait(), timeout=seconds)
-        except TimeoutError:
-            return
 
 
 class Sender:
@@ -186,7 +117,7 @@ class Sender:
 
     def halt(self, session: RunSession, control: str) -> None:
         """Sends nothing more for a session, because of what a person asked for."""
-        self._loop.call_soon_threadsafe(_halt, session, control)
+        self._loop.call_soon_threadsafe(self._halt, session, control)
 
     def drain(self, session: RunSession) -> None:
         """Waits for the answers that are on their way to a halted session, however long they take."""
@@ -220,12 +151,15 @@ class Sender:
         self._wire = self._make_wire()
         self._writer = LedgerWriter(self._database, self._loop)
         self._places = Places(MOST_SENDING, lot=LEAST_CLAIM)
-        self._slots = asyncio.Semaphore(self._connections)
-        self._loop.call_soon(self._ready.set_result, None)
+        self._loop.call_soon(self._start)
         try:
             self._loop.run_forever()
         finally:
             self._loop.close()
+
+    def _start(self) -> None:
+        self._lanes = Lanes(self._connections, work=self._send)
+        self._ready.set_result(None)
 
     async def _start_beating(self, session: RunSession) -> None:
         session.beating = asyncio.create_task(self._beat(session))
@@ -242,7 +176,7 @@ class Sender:
                 if beat.leased:
                     session.leased_until = before + LEASE_SECONDS
                 if not beat.leased or beat.control != "run":
-                    _halt(session, beat.control)
+                    self._halt(session, beat.control)
             if not session.halted.is_set():
                 await session.wait(BEAT_SECONDS)
             elif session.slices:
@@ -253,11 +187,11 @@ class Sender:
             await asyncio.wait(session.slices)
 
     async def _leave(self, session: RunSession) -> None:
-        session.halt()
+        self._halt(session, session.control)
         if session.slices:
             await asyncio.wait(session.slices, timeout=LEAVE_SECONDS)
-        for call in session.open_calls:
-            call.cancel()
+        for lane in session.in_flight:
+            lane.cancel()
         await self._drain(session)
         if session.beating is not None:
             await session.beating
@@ -267,150 +201,93 @@ class Sender:
         assert this is not None  # noqa: S101  # every coroutine of the loop is in a task
         session.slices.add(this)
         this.add_done_callback(session.slices.discard)
-        calls: set[asyncio.Task[None]] = set()
-        held_seconds = 0.0
-        limit = session.limits[part.action]
-        while session.may_send:
-            most = await self._places.take(min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1))
-            if not session.may_send:  # halted while it waited for a place
-                self._places.give_back(most)
-                break
-            try:
-                claimed = await self._writer.claim(
-                    session.run.id, part, token=session.token, most=most, limit=limit
-                )
-            except BaseException:
-                self._places.give_back(most)  # else every failed claim would keep its places for ever
-                raise
-            self._places.give_back(most - len(claimed.items))
-            for item, delay in zip(claimed.items, claimed.delays, strict=False):
-                call = asyncio.create_task(self._send_and_settle(session, item, delay))
-                for group in (calls, session.open_calls):
-                    group.add(call)
-                    call.add_done_callback(group.discard)
-            if claimed.wait_seconds > LONG_WAIT_SECONDS:
-                held_seconds = claimed.wait_seconds
-                break
-            if claimed.wait_seconds:
-                await session.wait(min(claimed.wait_seconds, BEAT_SECONDS))
-            elif len(claimed.items) < most and not await self._more_soon(session, part, calls):
-                break
-        if calls:
-            await asyncio.wait(calls)
+        calls = Outstanding()
+        held_seconds = await self._send_due(session, part, calls)
+        await calls.wait()
         work = await self._writer.open_work(session.run.id, part)
         return SliceResult(
             pending=work.pending, due_in_seconds=work.due_in_seconds, held_seconds=held_seconds
         )
 
-    async def _more_soon(self, session: RunSession, part: Slice, calls: set[asyncio.Task[None]]) -> bool:
+    async def _send_due(self, session: RunSession, part: Slice, calls: Outstanding) -> float:
+        """Claims and hands to the lanes what is due; how long the limit is held back, where that is long."""
+        while session.may_send:
+            most = await self._places.take(min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1))
+            claimed = await self._claim(session, part, most)
+            for item, delay in zip(claimed.items, claimed.delays, strict=False):
+                calls.add(1)
+                self._lanes.put(Ticket(session, item, calls), delay=delay)
+            if session.halted.is_set():
+                self._recall(session)  # halted while the claim was on its way
+            elif claimed.wait_seconds > LONG_WAIT_SECONDS:
+                return claimed.wait_seconds
+            elif claimed.wait_seconds:
+                await session.wait(min(claimed.wait_seconds, BEAT_SECONDS))
+            elif len(claimed.items) < most and not await self._more_soon(session, part, calls):
+                break
+        return 0.0
+
+    async def _claim(self, session: RunSession, part: Slice, most: int) -> Claimed:
+        """Claims for places that were taken; those that stay empty are given back."""
+        taken = 0
+        try:
+            if not session.may_send:  # halted while it waited for a place
+                return NOTHING
+            claimed = await self._writer.claim(
+                session.run.id, part, token=session.token, most=most, limit=session.limits[part.action]
+            )
+            taken = len(claimed.items)
+            return claimed
+        finally:  # else every failed claim would keep its places for ever
+            self._places.give_back(most - taken)
+
+    async def _more_soon(self, session: RunSession, part: Slice, calls: Outstanding) -> bool:
         """After the slice's calls have settled: waits for what is due very soon; False where nothing is."""
-        if calls:
-            await asyncio.wait(calls)
+        await calls.wait()
         work = await self._writer.open_work(session.run.id, part)
         if not work.pending or work.due_in_seconds > SHORT_WAIT_SECONDS:
             return False
         await session.wait(work.due_in_seconds)
         return True
 
-    async def _send_and_settle(self, session: RunSession, item: ClaimedItem, delay: float) -> None:
+    async def _send(self, ticket: Ticket, lane: asyncio.Task[None]) -> None:
+        """A lane's work: one call, and its result on its way to the ledger."""
         try:
-            settlement, held = await self._send_unless_halted(session, item, delay)
-            await self._writer.settle(session.run.id, settlement, token=session.token, held=held)
-        except Exception:
-            # Whatever went wrong, the item stays in sending and becomes unknown with the lease: never lost.
-            logger.exception(
-                "An item could not be settled", extra={"run": session.run.uid, "run_item": item.id}
-            )
-        finally:
-            self._places.give_back(1)
+            settlement, hold = await send_item(ticket.session, ticket.item, wire=self._wire, lane=lane)
+            self._settle(ticket, settlement, hold)
+        except Exception as exc:  # noqa: BLE001  # told below
+            self._settled(ticket, exc)
+        except asyncio.CancelledError:  # left: nobody knows what became of the request
+            self._settled(ticket, None)
+            raise
 
-    async def _send_unless_halted(
-        self, session: RunSession, item: ClaimedItem, delay: float
-    ) -> tuple[Settlement, tuple[str, float] | None]:
-        """As `_send`, after a delay; a call cancelled before its request was written gives its item back."""
-        call = asyncio.current_task()
-        assert call is not None  # noqa: S101  # a coroutine of the loop runs in one
-        session.unsent[item.id] = call
-        try:
-            if delay:
-                await session.wait(delay)
-            return await self._send(session, item)
-        except asyncio.CancelledError:
-            if item.id not in session.unsent:
-                raise
-            return released(item), None
-        finally:
-            session.unsent.pop(item.id, None)
+    def _settle(self, ticket: Ticket, settlement: Settlement, hold: Hold | None = None) -> None:
+        session = ticket.session
+        self._writer.settle(
+            session.run.id, settlement, token=session.token, held=hold, done=partial(self._settled, ticket)
+        )
 
-    async def _send(
-        self, session: RunSession, item: ClaimedItem
-    ) -> tuple[Settlement, tuple[str, float] | None]:
-        """Renders, sends and judges one item: what becomes of it, and what its limit is held back for."""
-        if not session.may_send:
-            return released(item), None
-        segment = session.segments[item.segment]
-        action = session.campaign.actions[segment.action]
-        key = idempotency_key(session.run, item)
-        try:
-            scope = _scope(session, segment, item)
-            request = render_request(action, scope, idempotency_key=key, against=session.against)
-            auth = session.auths.get(segment.action)
-            if auth is not None:
-                request = auth.apply(request)
-        except (RenderError, InputError) as exc:
-            return unsendable(item, exc.message), None
-        async with self._slots:
-            if not session.may_send:
-                return released(item), None
-            del session.unsent[item.id]  # from here on the request may be out
-            started = time.perf_counter()
-            try:
-                response = await self._wire.handle_async_request(request)
-            except httpx.RequestError as exc:
-                verdict = judge_failure(exc)
-            else:
-                verdict = judge_response(action, response, scope, now=datetime.now(UTC))
-            verdict = without_secrets(verdict, session.masks.get(segment.action))
-            latency_ms = (time.perf_counter() - started) * 1_000
-        call = Call(idempotency_key=key, latency_ms=latency_ms, verdict=verdict)
-        settlement = decide(item, call, action=action.action, now=datetime.now(UTC))
-        return settlement, self._held(session, segment.action, verdict)
+    def _settled(self, ticket: Ticket, error: Exception | None) -> None:
+        """A result is in the ledger; or an error keeps it out.
 
-    def _held(self, session: RunSession, action: str, verdict: Verdict) -> tuple[str, float] | None:
-        """How long a throttled answer holds the limit back: as asked, else the first wait of the retries."""
-        if verdict.outcome != "held":
-            return None
-        policy = session.campaign.actions[action].action.retry_policy
-        asked = verdict.retry_after_seconds
-        seconds = policy.delay_seconds(1) if asked is None else max(asked, LEAST_HOLD_SECONDS)
-        return session.limits[action].key, seconds
+        Then the item stays in sending and becomes unknown with the lease: never lost.
+        """
+        if error is not None:
+            run, item = ticket.session.run.uid, ticket.item.id
+            logger.error("An item could not be settled", exc_info=error, extra={"run": run, "run_item": item})
+        self._places.give_back(1)
+        ticket.slice.done()
 
+    def _halt(self, session: RunSession, control: str) -> None:
+        """Sends nothing more for a session; what no lane has begun with is given back at once."""
+        if not session.halted.is_set():
+            session.control = control
+            session.halted.set()
+            self._recall(session)
 
-def _halt(session: RunSession, control: str) -> None:
-    if not session.halted.is_set():
-        session.control = control
-        session.halt()
-
-
-def idempotency_key(run: RunRecord, item: ClaimedItem) -> str:
-    """`{run_item}.{step}.{epoch}`: the same for a resend after an unknown outcome, new after an answer."""
-    return f"{run_item_ref(run, item.id)}.{item.step}.{item.epoch}"
-
-
-def run_item_ref(run: RunRecord, item_id: int) -> str:
-    """The id of a run item outside the ledger; no other installation gives the same one."""
-    return f"{run.uid}-{item_id}"
-
-
-def _scope(session: RunSession, segment: CompiledSegment, item: ClaimedItem) -> dict[str, Any]:
-    return request_scope(
-        session.campaign,
-        segment,
-        item=orjson.loads(item.item),
-        recipient=item.recipient,
-        run=session.run_scope,
-        run_item={"id": run_item_ref(session.run, item.id), "row": item.row, "segment": item.segment},
-    )
+    def _recall(self, session: RunSession) -> None:
+        for ticket in self._lanes.recall(session):
+            self._settle(ticket, released(ticket.item))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

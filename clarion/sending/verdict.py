@@ -15,6 +15,7 @@ import orjson
 
 from clarion.campaign import CompiledAction
 from clarion.errors import RenderError
+from clarion.exchange import header_pairs
 from clarion.models.action import ResponsePolicy
 from clarion.sending.wire import UnsendableError, left_unsent
 from clarion.templating import Compiled
@@ -129,8 +130,8 @@ def response_scope(response: httpx.Response) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             body = content.decode("utf-8", errors="replace")
     headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:  # dict(response.headers) takes 10 us, this takes 2
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+    for spelled, value in header_pairs(response):
+        name = spelled.lower()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return {"status_code": response.status_code, "headers": headers, "body": body}
 

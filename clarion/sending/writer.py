@@ -20,7 +20,16 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from clarion.errors import LedgerError
-from clarion.ledger.claims import ClaimedItem, OpenWork, Settlement, Slice, claim, open_work, settle
+from clarion.ledger.claims import (
+    ClaimedItem,
+    OpenWork,
+    Settlement,
+    Slice,
+    claim,
+    lock_items,
+    open_work,
+    settle,
+)
 from clarion.ledger.database import Database
 from clarion.ledger.limits import give_back, hold, take_permits
 from clarion.ledger.runs import count_changes
@@ -73,11 +82,12 @@ class Beat:
 class _Operation:
     """Something to do in the next transaction.
 
-    `lease` is done before the settlements and `apply` after them, so that claims see their holds; `limit` is
-    the key of the rate limit that `apply` locks.
+    `done` is called afterwards with the error; where there is none, `result` is set by then. `lease` is done
+    before the settlements and `apply` after them, so that claims see their holds; `limit` is the key of the
+    rate limit that `apply` locks.
     """
 
-    future: asyncio.Future[Any]
+    done: Callable[[Exception | None], None]
     lease: Callable[[Connection], Any] | None = None
     settlement: tuple[int, str, Settlement] | None = None
     hold: tuple[str, float] | None = None
@@ -124,11 +134,25 @@ class LedgerWriter:
 
         return await self._submit(apply=apply, limit=limit.key)
 
-    async def settle(
-        self, run_id: int, settlement: Settlement, *, token: str, held: tuple[str, float] | None = None
+    def settle(
+        self,
+        run_id: int,
+        settlement: Settlement,
+        *,
+        token: str,
+        done: Callable[[Exception | None], None],
+        held: tuple[str, float] | None = None,
     ) -> None:
-        """Records what became of an item; `held` also holds a limit back for so many seconds."""
-        await self._submit(settlement=(run_id, token, settlement), hold=held)
+        """Records what became of an item with one of the next commits.
+
+        Args:
+            run_id: The run.
+            settlement: What became of it.
+            token: The worker's lease.
+            done: Called in the loop once it is committed, or with the error that keeps it out.
+            held: Also holds a limit back for so many seconds.
+        """
+        self._queue.put(_Operation(done=done, settlement=(run_id, token, settlement), hold=held))
 
     async def open_work(self, run_id: int, part: Slice) -> OpenWork:
         """What of a slice is still pending."""
@@ -141,8 +165,10 @@ class LedgerWriter:
         )
 
     def _submit(self, **operation: Any) -> asyncio.Future[Any]:
+        """An operation whose result somebody awaits."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Operation(future=future, **operation))
+        queued = _Operation(done=lambda error: _tell(future, queued, error), **operation)
+        self._queue.put(queued)
         return future
 
     def _run(self) -> None:
@@ -214,14 +240,17 @@ class LedgerWriter:
 
 
 def _settle(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
-    settlements: dict[tuple[int, str], list[Settlement]] = defaultdict(list)
+    by_run: dict[int, dict[str, list[Settlement]]] = defaultdict(lambda: defaultdict(list))
     for operation in batch:
         if operation.settlement is not None:
             run_id, token, settlement = operation.settlement
-            settlements[run_id, token].append(settlement)
-    for (run_id, token), results in settlements.items():
-        moved = settle(connection, run_id=run_id, token=token, results=results)
-        changes.update({(run_id, status): change for status, change in moved.items()})
+            by_run[run_id][token].append(settlement)
+    for run_id, by_token in sorted(by_run.items()):
+        if len(by_token) > 1:
+            lock_items(connection, [each.item.id for results in by_token.values() for each in results])
+        for token, results in by_token.items():
+            moved = settle(connection, run_id=run_id, token=token, results=results)
+            changes.update({(run_id, status): change for status, change in moved.items()})
 
 
 def _pace_and_apply(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
@@ -243,9 +272,13 @@ def _pace_and_apply(connection: Connection, batch: Sequence[_Operation], changes
 
 def _resolve(batch: Sequence[_Operation], error: Exception | None) -> None:
     for operation in batch:
-        if operation.future.cancelled():
-            continue
-        if error is None:
-            operation.future.set_result(operation.result)
-        else:
-            operation.future.set_exception(error)
+        operation.done(error)
+
+
+def _tell(future: asyncio.Future[Any], operation: _Operation, error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(operation.result)
+    else:
+        future.set_exception(error)

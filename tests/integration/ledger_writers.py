@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from clarion.ledger.claims import ClaimedItem
+from clarion.ledger.claims import ClaimedItem, Settlement
 from clarion.ledger.database import Database
 from clarion.sending import writer as writing
 from clarion.sending.writer import LedgerWriter, Limit
@@ -77,8 +77,24 @@ def with_writer(database: Database, use: Callable[[LedgerWriter], Awaitable[Any]
     return asyncio.run(main())
 
 
+async def settled_by(writer: LedgerWriter, run_id: int, settlement: Settlement, **options: Any) -> None:
+    """Settles, and waits for the commit, or the error."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    writer.settle(run_id, settlement, done=done, **options)
+    await future
+
+
 def settle_each(
     writer: LedgerWriter, run_id: int, items: Sequence[ClaimedItem], **changes: Any
 ) -> list[Awaitable[None]]:
     """A settle for each item, as succeeded."""
-    return [writer.settle(run_id, result(item, "succeeded", **changes), token="t") for item in items]
+    return [settled_by(writer, run_id, result(item, "succeeded", **changes), token="t") for item in items]

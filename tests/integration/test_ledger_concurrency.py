@@ -36,6 +36,7 @@ from tests.integration.ledger_runs import (
     statuses,
     whole,
 )
+from tests.integration.ledger_writers import settled_by
 
 PROCESSES = 4
 
@@ -196,7 +197,7 @@ class Storm:
         status = "pending" if again else self._chance.choice(("succeeded", "failed", "unknown"))
         held = (self._chance.choice(self.ACTIONS), 0.0) if again else None
         settlement = result(item, status, outcome="retry" if again else None)
-        await writer.settle(run_id, settlement, token=token, held=held)
+        await settled_by(writer, run_id, settlement, token=token, held=held)
 
 
 def test_workers_on_two_runs_never_wait_in_a_circle(

@@ -18,7 +18,8 @@ from clarion.ledger.tables import RUN_ITEM
 from clarion.models.job import Job
 from clarion.sandbox import Behaviour, Sandbox
 from clarion.sending import sender as sending
-from clarion.sending.sender import RunSession, Sender
+from clarion.sending.sender import Sender
+from clarion.sending.session import RunSession
 from clarion.sending.wire import Wire
 from clarion.sending.writer import Limit
 from tests.integration.ledger_runs import planned_run

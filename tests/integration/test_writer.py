@@ -25,7 +25,7 @@ from tests.integration.ledger_runs import (
     statuses,
     whole,
 )
-from tests.integration.ledger_writers import gate, settle_each, with_writer
+from tests.integration.ledger_writers import gate, settle_each, settled_by, with_writer
 
 FREE = Limit(key="free", tps=None)
 SLOW = Limit(key="slow", tps=2.0)
@@ -136,7 +136,7 @@ def test_commit_that_took_effect_unseen_is_counted_once(database: Database, monk
     async def use(writer: LedgerWriter) -> None:
         await asyncio.gather(
             *(
-                writer.settle(run_id, result(item, status, outcome="retry"), token="t")
+                settled_by(writer, run_id, result(item, status, outcome="retry"), token="t")
                 for item, status in zip(items, endings, strict=True)
             )
         )
@@ -160,7 +160,7 @@ def test_result_that_cannot_be_written_fails_alone(
 
     async def use(writer: LedgerWriter) -> list[Any]:
         settlements = [
-            writer.settle(run_id, result(item, "succeeded", **(wrong if n == place else {})), token="t")
+            settled_by(writer, run_id, result(item, "succeeded", **(wrong if n == place else {})), token="t")
             for n, item in enumerate(items)
         ]
         return await asyncio.gather(*settlements, return_exceptions=True)
@@ -251,7 +251,7 @@ def test_held_result_holds_the_limit_back_before_the_next_claim(
         claim = asyncio.ensure_future(writer.claim(run_id, whole(), token="t", most=9, limit=FREE))
         await asyncio.sleep(0)
         held = result(item, "pending", attempts=0, epoch=1, outcome="held")
-        settle = asyncio.ensure_future(writer.settle(run_id, held, token="t", held=(FREE.key, 60.0)))
+        settle = asyncio.ensure_future(settled_by(writer, run_id, held, token="t", held=(FREE.key, 60.0)))
         await asyncio.sleep(0)
         door.open.set()
         await asyncio.gather(first, settle)
@@ -272,7 +272,7 @@ def test_longest_hold_of_a_commit_stays(database: Database):
     async def use(writer: LedgerWriter) -> Claimed:
         await asyncio.gather(
             *(
-                writer.settle(run_id, result(item, "pending"), token="t", held=(FREE.key, seconds))
+                settled_by(writer, run_id, result(item, "pending"), token="t", held=(FREE.key, seconds))
                 for item, seconds in zip(items, (5.0, 90.0, 30.0), strict=True)
             )
         )
@@ -329,7 +329,7 @@ def test_lease_is_renewed_before_results_are_written(database: Database, monkeyp
             asyncio.ensure_future(each)
             for each in (
                 writer.claim(run_id, whole(), token=token, most=1, limit=Limit(key="b", tps=None)),
-                writer.settle(run_id, result(item, "succeeded"), token=token, held=("c", 1.0)),
+                settled_by(writer, run_id, result(item, "succeeded"), token=token, held=("c", 1.0)),
                 writer.claim(run_id, whole(), token=token, most=1, limit=Limit(key="a", tps=None)),
                 writer.beat(run_id, token),
             )
@@ -340,6 +340,37 @@ def test_lease_is_renewed_before_results_are_written(database: Database, monkeyp
 
     with_writer(database, use)
     assert done == ["renew_lease", "settle", "claim", "claim", "hold", "count_changes"]
+
+
+def test_writer_locks_the_items_of_several_leases_in_one_order(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """A process that lost its lease and took a new one settles for both in one commit, in no circle."""
+    run_id = planned_run(database, 4)
+    items = {token: claimed(database, run_id, token, most=2) for token in ("old", "new")}
+    door = gate(monkeypatch, database)
+    locked: list[set[int]] = []
+    real = writing.lock_items
+    monkeypatch.setattr(
+        writing, "lock_items", lambda connection, ids: (locked.append(set(ids)), real(connection, ids))
+    )
+
+    async def use(writer: LedgerWriter) -> None:
+        door.open.clear()
+        first = asyncio.ensure_future(writer.open_work(run_id, whole()))
+        await asyncio.to_thread(door.entered.wait, 30)
+        rest = [
+            asyncio.ensure_future(settled_by(writer, run_id, result(item, "succeeded"), token=token))
+            for token, taken in items.items()
+            for item in taken
+        ]
+        await asyncio.sleep(0)
+        door.open.set()
+        await asyncio.gather(first, *rest)
+
+    with_writer(database, use)
+    assert locked == [{item.id for taken in items.values() for item in taken}]
+    assert statuses(database, run_id) == {"succeeded": 4}
 
 
 def test_writer_writes_for_several_runs_at_once(database: Database):
@@ -377,7 +408,7 @@ def test_open_work_sees_the_results_of_its_own_commit(database: Database, monkey
         work = asyncio.ensure_future(writer.open_work(run_id, whole()))
         await asyncio.sleep(0)
         later = result(item, "pending", due_at=datetime.now(UTC) + timedelta(hours=1))
-        settle = asyncio.ensure_future(writer.settle(run_id, later, token="t"))
+        settle = asyncio.ensure_future(settled_by(writer, run_id, later, token="t"))
         await asyncio.sleep(0)
         door.open.set()
         await asyncio.gather(first, settle)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MEASUREMENTS = ("bench.wire", "bench.plan", "bench.run")
+MEASUREMENTS = ("bench.wire", "bench.plan", "bench.run", "bench.limits")
 
 
 def main() -> None:

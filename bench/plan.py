@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +26,8 @@ from rich.table import Table
 
 from bench.box import load
 from bench.people import campaign_job, customer_id, write_people
-from clarion.campaign import compile_job
+from clarion.ahead import made_ahead
+from clarion.compiling import compile_job
 from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import NewRun, create_run, get_run
@@ -46,8 +48,8 @@ def measure(folder: Path) -> dict[str, float]:
 
     Returns:
         `all` seconds, and of them those until the first chunk is planned (`excludes`: nearly all of it is
-        reading the exclude list), of `planning` the others and of `writing`; `cpu`, the processor's seconds
-        of all; `memory_mb` at its peak; and the run's counts.
+        reading the exclude list), of `writing` the chunks while the next is planned, and of `waiting` for it;
+        `cpu`, the processor's seconds of all; `memory_mb` at its peak; and the run's counts.
     """
     job = campaign_job(
         folder / "people.csv", url="http://127.0.0.1:9/v1/messages", exclude=folder / "out.csv"
@@ -59,12 +61,12 @@ def measure(folder: Path) -> dict[str, float]:
     started, cpu_started = time.perf_counter(), time.process_time()
     writer = PlanWriter(database, run.id)
     writer.begin()
-    chunks = planner.plan()
-    seconds = {"excludes": 0.0, "planning": 0.0, "writing": 0.0}
+    seconds = {"excludes": 0.0, "waiting": 0.0, "writing": 0.0}
     stage = "excludes"
-    while items := _timed(seconds, stage, lambda: next(chunks, None)):
-        _timed(seconds, "writing", lambda items=items: writer.write(items))
-        stage = "planning"
+    with closing(made_ahead(planner.plan())) as chunks:
+        while items := _timed(seconds, stage, lambda: next(chunks, None)):
+            _timed(seconds, "writing", lambda items=items: writer.write(items))
+            stage = "waiting"
     _timed(seconds, "writing", lambda: writer.finish(limit=None, bad_rows=reader.report.bad_rows))
     seconds["all"] = time.perf_counter() - started
     seconds["cpu"] = time.process_time() - cpu_started
@@ -110,13 +112,13 @@ def _write_excluded(path: Path, rows: int) -> None:
 def compare(rows: int) -> Table:
     """Measures a tenth of the rows and all of them, side by side."""
     table = Table(title="A plan on SQLite")
-    for column in ("rows", "rows/s", "seconds", "excludes", "planning", "writing", "CPU s", "peak MB"):
+    for column in ("rows", "rows/s", "seconds", "excludes", "writing", "waiting", "CPU s", "peak MB"):
         table.add_column(column, justify="right")
     peaks = []
     for size in (rows // 10, rows):
         found = measure_apart(size)
         peaks.append(found["memory_mb"])
-        times = [f"{found[name]:.1f}" for name in ("all", "excludes", "planning", "writing", "cpu")]
+        times = [f"{found[name]:.1f}" for name in ("all", "excludes", "writing", "waiting", "cpu")]
         table.add_row(f"{size:,}", f"{size / found['all']:,.0f}", *times, f"{found['memory_mb']:.0f}")
     table.caption = (
         f"ten times the rows take {peaks[1] / peaks[0]:.2f} times the memory; "

@@ -1,11 +1,13 @@
 """How fast a run sends: the real flow against nginx on loopback, beside the two obvious alternatives.
 
-    python -m bench.run [--items 50000] [--rounds 1]
+    python -m bench.run [--items 50000] [--rounds 1] [--runner process] [--database URL]
 
 The run is `flows.run_job.run_job` with Prefect's own temporary server and an SQLite ledger: it plans, claims,
-renders, sends, judges and records every item. The alternatives do less: Prefect's `.map` with one httpx call
-a row keeps no ledger (measured on fewer rows, and given per row), and a bare loop over the same wire sends
-one request again and again. Each is a process of its own, one after another against the same nginx.
+renders, sends, judges and records every item. With `--runner` it is measured with two processes that send as
+well, with `--database` on a PostgreSQL database that holds nothing else. The alternatives do less: Prefect's
+`.map` with one httpx call a row keeps no ledger (measured on fewer rows, and given per row), and a bare loop
+over the same wire sends one request again and again. Each is a process of its own, one after another against
+the same nginx.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ MAPPED_ROWS = 1_000
 CONNECTIONS = 64
 MARK_OVER_MAP = 10
 MARK_OF_LOOP = 0.5
+WORKERS = 2
 
 Measured = dict[str, float]
 """`items` sent, in how many `seconds` of the clock and `cpu_seconds` of the process; `of` what it did."""
@@ -111,18 +114,20 @@ def measure_loop(url: str, *, items: int) -> Measured:
 
 
 def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """Of this process, and of the sender processes that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 KINDS: dict[str, Callable[..., Measured]] = {
     "run": measure_run,
+    "workers": measure_run,
     "map": measure_map,
     "loop": measure_loop,
 }
 
 
-def measure_apart(kind: str, sink: str, *, items: int) -> Measured:
+def measure_apart(kind: str, sink: str, *, items: int, settings: Mapping[str, str]) -> Measured:
     """One measurement in a process of its own, with a home of its own, held against nginx's own count."""
     before = requests_served(sink)
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as home:
@@ -137,7 +142,9 @@ def measure_apart(kind: str, sink: str, *, items: int) -> Measured:
             "--items",
             str(items),
         ]
-        found = subprocess.run(command, check=False, capture_output=True, cwd=home, env=_environment(home))
+        found = subprocess.run(
+            command, check=False, capture_output=True, cwd=home, env=_environment(home) | dict(settings)
+        )
     if found.returncode:
         raise SystemExit(f"{kind}: {found.stderr.decode()[-2_000:]}")
     served = requests_served(sink) - before - 1
@@ -162,25 +169,38 @@ def _environment(home: str) -> dict[str, str]:
     }
 
 
-def compare(items: int, rounds: int) -> Table:
-    """Measures all three, round by round, and keeps the best of each."""
+def compare(items: int, rounds: int, *, runner: str | None, database: str | None) -> Table:
+    """Measures all of them, round by round, and keeps the best of each."""
     items = items // CONNECTIONS * CONNECTIONS
     best: dict[str, Measured] = {}
+    common = {"CLARION_DATABASE_URL": database} if database else {}
+    settings = {
+        "workers": {"CLARION_RUNNER": runner or "", "CLARION_WORKERS": str(WORKERS)},
+        "run": {},
+        "map": {},
+        "loop": {},
+    }
+    kinds = [kind for kind in KINDS if runner or kind != "workers"]
     with nginx_sink() as sink:
-        for kind in tuple(KINDS) * rounds:
-            found = measure_apart(kind, sink, items=MAPPED_ROWS if kind == "map" else items)
+        for kind in kinds * rounds:
+            count = MAPPED_ROWS if kind == "map" else items
+            found = measure_apart(kind, sink, items=count, settings=common | settings[kind])
             if kind not in best or found["seconds"] < best[kind]["seconds"]:
                 best[kind] = found
-    return _table(best)
+    return _table(best, runner=runner)
 
 
-def _table(best: dict[str, Measured]) -> Table:
+def _table(best: dict[str, Measured], *, runner: str | None) -> Table:
     rates = {kind: found["items"] / found["seconds"] for kind, found in best.items()}
     rates["all"] = best["run"]["items"] / best["run"]["all_seconds"]
+    if "workers" in best:
+        rates["all workers"] = best["workers"]["items"] / best["workers"]["all_seconds"]
     cost = {kind: found["cpu_seconds"] / found["items"] * 1_000 for kind, found in best.items()}
     names = {
         "run": f"a run of {best['run']['items']:,.0f}: sending",
         "all": "... plan and summary included",
+        "workers": f"... in {WORKERS} processes (runner {runner}): sending",
+        "all workers": "... plan and summary included",
         "map": f"(a) Prefect .map of {MAPPED_ROWS:,}, a call a row",
         "loop": "(b) a loop over the same wire",
     }
@@ -188,6 +208,8 @@ def _table(best: dict[str, Measured]) -> Table:
     for column in ("items/s", "x (a)", "of (b)", "CPU s per 1,000"):
         table.add_column(column, justify="right")
     for kind, name in names.items():
+        if kind not in rates:
+            continue
         over, of = rates[kind] / rates["map"], rates[kind] / rates["loop"]
         used = f"{cost[kind]:.2f}" if kind in cost else ""
         table.add_row(name, f"{rates[kind]:,.0f}", f"{over:.1f}", f"{of:.2f}", used)
@@ -200,13 +222,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--runner", choices=["process", "dask", "ray"])
+    parser.add_argument("--database", metavar="URL", help="PostgreSQL; else an SQLite file")
     parser.add_argument("--measure", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--sink", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(KINDS[options.measure](f"{options.sink}/v1/messages", items=options.items)))
     else:
-        Console().print(compare(options.items, options.rounds))
+        table = compare(options.items, options.rounds, runner=options.runner, database=options.database)
+        Console().print(table)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
     python -m bench.torture [--kills 100] [--seed 0]
 
-Every run is a process of its own. It is killed (kill -9, or SIGTERM), half of the time in the middle of
-planning and half in the middle of sending, taken up again by `clarion resume` (after SIGTERM also at once,
-while it is still leaving), killed again, and in the end held against the log of the provider. That answers
-5 % of the calls with a server error, hangs up on 3 % (on half of these after accepting), refuses 2 % of the
-recipients, and takes 2 s for its answers, or 20 ms in every other round. What each count means is told in
-`tests/faults/checks.py`. A blow that came too late is not counted.
+Every run is a process of its own, that sends itself or has two sender processes. It is killed (kill -9, or
+SIGTERM), half of the time in the middle of planning and half in the middle of sending, taken up again by
+`clarion resume` (after SIGTERM also at once, while it is still leaving), killed again, and in the end held
+against the log of the provider. Of some runs a sender process is killed, and the run goes on by itself. That
+provider answers 5 % of the calls with a server error, hangs up on 3 % (on half of these after accepting),
+refuses 2 % of the recipients, and takes 2 s for its answers, or 20 ms in every other round. Some runs send
+again what was never answered (`on_unknown: resend`), and at their end what died with a process. What each
+count means is told in `tests/faults/checks.py`. A blow that came too late is not counted.
 
 Exit code 1 where anything was violated.
 """
@@ -19,10 +21,11 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -34,12 +37,15 @@ from tests.faults.harness import Blow, Findings, Torment
 from tests.faults.processes import Processes
 from tests.integration.ledger_databases import PostgresqlServer, SqliteFiles, postgresql_server
 
-BLOWS_OF_A_RUN = 3
-MOMENTS: tuple[Moment, Moment] = ("planning", "sending")
-COLUMNS = (
-    "database", "signal", "while", "kills", "restarts", "items", "requests", "accepted", "duplicates", "lost",
-    "untrue", "other violations", "unknown", "most of a kill",
+BLOWS_OF_A_RUN: dict[Moment, int] = {"planning": 3, "sending": 2}
+"""Few while it sends, so that each kind meets the slow provider and the fast one."""
+
+NUMBERS = (
+    "kills", "restarts", "items", "requests", "accepted", "duplicates", "lost", "untrue", "other violations",
+    "unknown", "most of a kill",
 )  # fmt: skip
+
+OnUnknown = Literal["hold", "resend"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +54,17 @@ class Kind:
 
     database: str
     blow: Blow
+    on_unknown: OnUnknown = "hold"
 
     def __str__(self) -> str:
         return ", ".join(self.cells())
 
-    def cells(self) -> tuple[str, str, str]:
-        """What names the row: the database, the signal, the moment."""
-        signal = {"KILL": "kill -9", "TERM": "TERM"}[self.blow.signal]
-        return (
-            self.database,
-            f"{signal}, resumed at once" if self.blow.overlapped else signal,
-            self.blow.moment,
-        )
+    def cells(self) -> tuple[str, ...]:
+        """What names the row: the database, the runner, the signal, the moment, what becomes of unknowns."""
+        blow = self.blow
+        signal = {"KILL": "kill -9", "TERM": "TERM"}[blow.signal]
+        manner = ", resumed at once" if blow.overlapped else " of a sender" if blow.child else ""
+        return self.database, blow.runner, signal + manner, blow.moment, self.on_unknown
 
 
 @dataclass(kw_only=True)
@@ -88,6 +93,18 @@ class Tally:
         self.most_left = max(self.most_left, found.most_left)
         self.violations += found.violations
 
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            kills=self.kills + other.kills,
+            restarts=self.restarts + other.restarts,
+            items=self.items + other.items,
+            requests=self.requests + other.requests,
+            accepted=self.accepted + other.accepted,
+            unknown=self.unknown + other.unknown,
+            most_left=max(self.most_left, other.most_left),
+            violations=self.violations + other.violations,
+        )
+
     def cells(self) -> list[int]:
         """The numbers of the row, in the order of the table's columns."""
         others = self.violations.total() - sum(
@@ -109,13 +126,23 @@ class Tally:
 
 
 KINDS = [
-    Kind(database=database, blow=blow)
+    Kind(database=database, blow=blow, on_unknown=on_unknown)
     for database in ("sqlite", "postgresql")
-    for moment in MOMENTS
-    for blow in (
-        Blow(signal="KILL", moment=moment),
-        Blow(signal="TERM", moment=moment),
-        Blow(signal="TERM", moment=moment, overlapped=True),
+    for blow, on_unknown in (
+        (Blow(signal="KILL", moment="planning"), "hold"),
+        (Blow(signal="TERM", moment="planning"), "hold"),
+        (Blow(signal="TERM", moment="planning", overlapped=True), "hold"),
+        (Blow(signal="KILL", moment="planning", runner="process"), "hold"),
+        (Blow(signal="TERM", moment="planning", runner="process"), "hold"),
+        (Blow(signal="KILL", moment="sending"), "hold"),
+        (Blow(signal="KILL", moment="sending"), "resend"),
+        (Blow(signal="TERM", moment="sending"), "hold"),
+        (Blow(signal="TERM", moment="sending", overlapped=True), "hold"),
+        (Blow(signal="KILL", moment="sending", runner="process"), "hold"),
+        (Blow(signal="TERM", moment="sending", runner="process"), "hold"),
+        (Blow(signal="KILL", moment="sending", runner="process", child=True), "hold"),
+        (Blow(signal="KILL", moment="sending", runner="process", child=True), "resend"),
+        (Blow(signal="TERM", moment="sending", runner="process", child=True), "hold"),
     )
 ]
 
@@ -151,7 +178,7 @@ class Bench:
         databases = self._databases[kind.database]
         url = databases.empty()
         torment = Torment(
-            _campaign(kind.blow.moment, latency_ms=latency_ms, seed=seed),
+            _campaign(kind, latency_ms=latency_ms, seed=seed),
             database_url=url,
             processes=self._processes,
             folder=folder,
@@ -164,38 +191,50 @@ class Bench:
         return found
 
 
-def _campaign(moment: Moment, *, latency_ms: float, seed: int) -> Campaign:
+def _campaign(kind: Kind, *, latency_ms: float, seed: int) -> Campaign:
     """A long list where the planning is killed; many recipients where the sending is."""
-    if moment == "planning":
-        return Campaign(rows=30_000, step=100, latency_ms=latency_ms, seed=seed)
-    recipients = 2_000 if latency_ms > 1_000 else 6_000
-    return Campaign(rows=recipients * 2, step=2, latency_ms=latency_ms, seed=seed)
+    rows, step = 30_000, 100
+    if kind.blow.moment == "sending":
+        rows, step = (4_000 if latency_ms > 1_000 else 12_000), 2
+    return Campaign(rows=rows, step=step, latency_ms=latency_ms, seed=seed, on_unknown=kind.on_unknown)
 
 
 def torture(bench: Bench, *, kills: int) -> dict[Kind, Tally]:
-    """Kills until every kind has its share of `kills`; kinds in turn, fast and slow provider in turn."""
-    share = -(-kills // len(KINDS))
+    """Kills until every kind has its share; kinds in turn, slow and fast provider in turn.
+
+    Half of the kills is for the kinds that are killed while planning.
+    """
+    moments = Counter(kind.blow.moment for kind in KINDS)
+    shares = {kind: -(-kills // (2 * moments[kind.blow.moment])) for kind in KINDS}
     tallies = {kind: Tally() for kind in KINDS}
     for latency_ms in itertools.cycle((2_000, 20)):
-        missing = {kind: share - tally.kills for kind, tally in tallies.items() if tally.kills < share}
-        if not missing:
+        missing = {kind: shares[kind] - tally.kills for kind, tally in tallies.items()}
+        if not any(left > 0 for left in missing.values()):
             break
         for kind, left in missing.items():
-            found = bench.torment(kind, kills=min(BLOWS_OF_A_RUN, left), latency_ms=latency_ms)
-            tallies[kind].add(found, kind)
+            if left > 0:
+                blows = min(BLOWS_OF_A_RUN[kind.blow.moment], left)
+                tallies[kind].add(bench.torment(kind, kills=blows, latency_ms=latency_ms), kind)
     return tallies
 
 
-def _table(tallies: dict[Kind, Tally]) -> Table:
-    table = Table(*COLUMNS[:3], box=box.MARKDOWN)
-    for name in COLUMNS[3:]:
+def _table(names: Sequence[str], rows: Mapping[tuple[str, ...], Tally]) -> Table:
+    """A row for each name, and one for all."""
+    table = Table(*names, box=box.MARKDOWN)
+    for name in NUMBERS:
         table.add_column(name, justify="right")
-    for kind, tally in tallies.items():
-        table.add_row(*kind.cells(), *(f"{number:,}" for number in tally.cells()))
-    columns = list(zip(*(tally.cells() for tally in tallies.values()), strict=True))
-    whole = [*map(sum, columns[:-1]), max(columns[-1])]
-    table.add_row("all", "", "", *(f"{number:,}" for number in whole))
+    whole = sum(rows.values(), Tally())
+    for cells, tally in {**rows, ("all", *[""] * (len(names) - 1)): whole}.items():
+        table.add_row(*cells, *(f"{number:,}" for number in tally.cells()))
     return table
+
+
+def _by_database_and_runner(tallies: Mapping[Kind, Tally]) -> dict[tuple[str, ...], Tally]:
+    rows: dict[tuple[str, ...], Tally] = {}
+    for kind, tally in tallies.items():
+        name = kind.database, kind.blow.runner
+        rows[name] = rows.get(name, Tally()) + tally
+    return rows
 
 
 @contextmanager
@@ -233,7 +272,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seed=options.seed,
         )
         tallies = torture(bench, kills=options.kills)
-    Console(width=200).print(_table(tallies))
+    console = Console(width=200)
+    by_kind = {kind.cells(): tally for kind, tally in tallies.items()}
+    console.print(_table(("database", "runner", "signal", "while", "on unknown"), by_kind))
+    console.print(_table(("database", "runner"), _by_database_and_runner(tallies)))
     if any(tally.violations for tally in tallies.values()):
         raise SystemExit(1)
 

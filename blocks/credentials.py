@@ -89,8 +89,26 @@ class VonageApplication(Block, credentials.VonageApplication):
     _documentation_url = _DOCUMENTATION
 
 
-CREDENTIAL_BLOCKS: Mapping[str, type[BearerToken | BasicAuth | ApiKey | VonageApplication]] = (
-    MappingProxyType({block.kind: block for block in (BearerToken, BasicAuth, ApiKey, VonageApplication)})
+class WebhookUrl(Block, credentials.WebhookUrl):
+    """The URL of an incoming webhook, which is a secret itself.
+
+    Example:
+        ```python
+        from blocks.credentials import WebhookUrl
+
+        webhook_url = WebhookUrl.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name = "Webhook URL"
+    _block_type_slug = "webhook-url"
+    _documentation_url = _DOCUMENTATION
+
+
+CredentialBlock = BearerToken | BasicAuth | ApiKey | VonageApplication | WebhookUrl
+
+CREDENTIAL_BLOCKS: Mapping[str, type[CredentialBlock]] = MappingProxyType(
+    {block.kind: block for block in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl)}
 )
 """The blocks by the type that references name."""
 

@@ -2,7 +2,7 @@
 
 from prefect.blocks.core import Block
 
-from blocks.credentials import ApiKey, BasicAuth, BearerToken, VonageApplication
+from blocks.credentials import ApiKey, BasicAuth, BearerToken, VonageApplication, WebhookUrl
 from blocks.documents import prefect_client
 from blocks.http_action import HttpAction
 from blocks.job import Job
@@ -13,6 +13,7 @@ ALL_BLOCKS: tuple[type[Block], ...] = (
     BasicAuth,
     ApiKey,
     VonageApplication,
+    WebhookUrl,
     FileList,
     ItemsList,
     HttpAction,

@@ -94,16 +94,23 @@ def header_pairs(message: httpx.Request | httpx.Response) -> Pairs:
     pairs = message._pairs if isinstance(message, _LazyHeaders) else None  # noqa: SLF001  # of this module
     if pairs is not None:
         return pairs
-    encoding = "latin-1" if isinstance(message, httpx.Response) else "utf-8"
+    # What was written here is UTF-8; what httpx read off a socket may be anything.
+    read_by_httpx = isinstance(message, httpx.Response) and not isinstance(message, _LazyHeaders)
+    encoding = "latin-1" if read_by_httpx else "utf-8"
     return [(name.decode(encoding), value.decode(encoding)) for name, value in message.headers.raw]
 
 
 def set_header(request: httpx.Request, name: str, value: str) -> None:
-    """Puts a header on a request, instead of one of the same name."""
+    """Puts a header on a request, in the place of the first of the same name, instead of all of them."""
     pairs = request._pairs if isinstance(request, _LazyHeaders) else None  # noqa: SLF001  # of this module
     if pairs is None:
         request.headers[name] = value
         return
     lower = name.lower()
-    pairs[:] = [pair for pair in pairs if pair[0].lower() != lower]
-    pairs.append((name, value))
+    found = [place for place, pair in enumerate(pairs) if pair[0].lower() == lower]
+    if not found:
+        pairs.append((name, value))
+        return
+    pairs[found[0]] = (name, value)
+    for place in reversed(found[1:]):
+        del pairs[place]

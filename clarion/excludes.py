@@ -14,9 +14,10 @@ from clarion.errors import PlanError, RecipientError, RenderError
 from clarion.keyset import KeySet
 from clarion.lists import frame_items
 from clarion.models.job import ListSource
-from clarion.recipients import normalise
+from clarion.recipients import Kind, normalise
 from clarion.rendering import job_scope
 from clarion.sources import ListReader, check_exclude, exclude_attributes
+from clarion.templating import Compiled
 
 Rows = npt.NDArray[np.bool_]
 """One truth a row."""
@@ -89,7 +90,7 @@ class Excluded:
             try:
                 value = template.render(scope) if template is not None else None
                 if not _is_blank(value):
-                    yield normal_recipient(self._campaign, value, scope)
+                    yield from _spellings(self._campaign, value, scope)
             except (RenderError, RecipientError) as exc:
                 if (
                     isinstance(exc, RenderError)
@@ -125,10 +126,39 @@ def _key_text(value: Any) -> str | None:
 
 def normal_recipient(campaign: Campaign, value: Any, scope: dict[str, Any]) -> str:
     """A recipient as the job's rule wants it. Raises RecipientError."""
-    region = None
-    if campaign.region is not None:
+    return _normal(value, scope, kind=campaign.job.recipient.type, region=campaign.region)
+
+
+def _spellings(campaign: Campaign, value: Any, scope: dict[str, Any]) -> frozenset[str]:
+    """An entry of an exclude list, spelled as the job's recipient and as those of the fallback steps.
+
+    Raises:
+        RecipientError: It is none of these; what would be taken as any text says nothing there.
+    """
+    steps = [step for segment in campaign.segments for step in segment.fallback if step.recipient is not None]
+    rules = dict.fromkeys((step.kind, step.region) for step in steps)
+    found: set[str] = set()
+    refusal = None
+    try:
+        found.add(normal_recipient(campaign, value, scope))
+    except RecipientError as exc:
+        refusal = exc
+    for kind, region in rules:
+        with suppress(RecipientError):
+            found.add(_normal(value, scope, kind=kind, region=region))
+            refusal = refusal if kind == "text" else None
+    if refusal is not None:
+        raise refusal
+    return frozenset(found)
+
+
+def _normal(value: Any, scope: dict[str, Any], *, kind: Kind, region: Compiled | None) -> str:
+    country = None
+    # A number that begins with its country code is the same anywhere: no need to ask where it is from.
+    international = kind == "phone" and isinstance(value, str) and value.startswith("+")
+    if region is not None and not international:
         # Without a country only international numbers can be read.
         with suppress(RenderError):
-            found = campaign.region.render(scope)
-            region = None if found is None else str(found)
-    return normalise(value, kind=campaign.job.recipient.type, region=region)
+            found = region.render(scope)
+            country = None if found is None else str(found)
+    return normalise(value, kind=kind, region=country)

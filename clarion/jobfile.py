@@ -24,8 +24,7 @@ SHOWN_CHARACTERS = 80
 
 PLANNED_KEYS = frozenset(
     {
-        "events", "fallback", "fallback_on", "fallback_timezone", "holidays", "limits", "outside_window",
-        "pause_after_errors", "send_at", "timezone", "windows", "event", "status",
+        "events", "fallback_on", "event", "status",
     }
 )  # fmt: skip
 """Words of the job file's contract that this version does not honour yet: refused, never ignored."""
@@ -82,15 +81,26 @@ def inline_templates(job: Job, *, base: Path) -> Job:
 
 
 def _inlined_segment(segment: Segment, *, index: int, base: Path) -> Segment:
-    texts = {
+    where = f"segments[{index}]"
+    steps = [
+        step.model_copy(
+            update={"template": _inlined(step.template, where=f"{where}.fallback[{number}]", base=base)}
+        )
+        for number, step in enumerate(segment.fallback)
+    ]
+    texts = _inlined(segment.template, where=where, base=base)
+    return segment.model_copy(update={"template": texts, "fallback": steps})
+
+
+def _inlined(template: dict[str, TemplateText], *, where: str, base: Path) -> dict[str, TemplateText]:
+    return {
         name: text
         if text.text is not None
         else TemplateText(
-            file=text.file, text=read_text(base / str(text.file), where=f"segments[{index}].template.{name}")
+            file=text.file, text=read_text(base / str(text.file), where=f"{where}.template.{name}")
         )
-        for name, text in segment.template.items()
+        for name, text in template.items()
     }
-    return segment.model_copy(update={"template": texts})
 
 
 def parse_model(model: type[M], data: Any, *, source: str) -> M:

@@ -3,7 +3,8 @@
 Nothing here writes to the ledger. A row's fate never depends on the frame that it came in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,12 +13,15 @@ import httpx
 import orjson
 import pandas as pd
 
-from clarion.campaign import Campaign, CompiledSegment
+from clarion.campaign import Campaign, CompiledAction, CompiledSegment
 from clarion.errors import PlanError, RecipientError, RenderError
 from clarion.excludes import Excluded, Rows, normal_recipient
+from clarion.fallback import dedupe_key, planned_steps, without_excluded
+from clarion.limit_keys import limit_keys
 from clarion.lists import frame_items
 from clarion.rendering import job_scope, render_request, request_scope
 from clarion.sources import ListReader, check_attributes
+from clarion.timing import Timing
 
 MOST_AT_ONCE = 25_000
 """Items of a chunk once the plan is long. Recipients come in no order, so each transaction writes much of
@@ -25,7 +29,7 @@ their index anew: at a million rows, chunks of this size take 10 us an item to s
 
 
 class PlannedItem(NamedTuple):
-    """A run item as planned. `status` is pending, or skipped with the reason."""
+    """A run item as planned. `status` is pending, or skipped with the reason; `due_at` None means at once."""
 
     row: int
     segment: str
@@ -36,6 +40,10 @@ class PlannedItem(NamedTuple):
     reason: str | None
     action: str | None
     error: str | None
+    limit_keys: str | None = None
+    due_at: datetime | None = None
+    timezone: str | None = None
+    fallback: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -46,20 +54,30 @@ class Planner:
         campaign: The compiled job.
         run: What templates see as `run`.
         now: The time that conditions see; one for the whole plan.
+        reader: Reads the lists.
+        start_at: Nothing is sent before.
+        send_until: Nothing is sent from then on; what would be due later is planned as skipped(expired).
+        rows: How many rows were planned.
+        fell_back: How many items have the fallback zone, because their own is missing or not known.
     """
 
     campaign: Campaign
     run: dict[str, Any]
     now: datetime
     reader: ListReader
+    start_at: datetime | None = None
+    send_until: datetime | None = None
     rows: int = 0
+    fell_back: int = 0
     _job: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self._job = job_scope(self.campaign)
 
-    def plan(self) -> Iterator[list[PlannedItem]]:
+    def plan(self) -> Generator[list[PlannedItem]]:
         """Chunks of planned items, each for one transaction; duplicates are for the ledger to find.
+
+        Closed, it closes the lists and removes what it holds on disk.
 
         Raises:
             ListError: A list cannot be read.
@@ -67,15 +85,16 @@ class Planner:
             PlanError: An exclude list cannot be used, or `on_template_error: fail` met an error.
         """
         chunk: list[PlannedItem] = []
-        for items in self._planned_frames():
-            chunk += items
-            if len(chunk) >= min(self.rows // 4, MOST_AT_ONCE):
-                yield chunk
-                chunk = []
+        with closing(self._planned_frames()) as frames:
+            for items in frames:
+                chunk += items
+                if len(chunk) >= min(self.rows // 4, MOST_AT_ONCE):
+                    yield chunk
+                    chunk = []
         if chunk:
             yield chunk
 
-    def _planned_frames(self) -> Iterator[list[PlannedItem]]:
+    def _planned_frames(self) -> Generator[list[PlannedItem]]:
         sources = self.campaign.job.recipients.include
         opened = [self.reader.opened(source) for source in sources]
         check_attributes(self.campaign, [first for first, _ in opened])
@@ -126,15 +145,51 @@ class Planner:
             recipient = normal_recipient(self.campaign, self.campaign.recipient.render(scope), scope)
         except (RenderError, RecipientError) as exc:  # an empty cell is as little a recipient as a wrong one
             return [_skipped(row, each.name, item, "invalid-recipient", exc.message) for each in segments]
-        return [self._sendable(row, item, segment, recipient) for segment in segments]
+        scope["recipient"] = recipient
+        planned = [self._sendable(row, item, segment, scope) for segment in segments]
+        return planned if self.campaign.timing is None else self._timed(self.campaign.timing, planned, scope)
+
+    def _timed(self, timing: Timing, planned: list[PlannedItem], scope: dict[str, Any]) -> list[PlannedItem]:
+        """The items of a row with their time; skipped where it lies outside the windows or after the run."""
+        try:
+            start_at = max(self.now, self.start_at or self.now)
+            when = timing.of_item(scope, now=self.now, start_at=start_at, send_until=self.send_until)
+        except RenderError as exc:
+            if self.campaign.job.on_template_error == "fail":
+                raise _not_rendered(planned[0].row, exc) from None
+            return [_left_out(each, "template-error", error=exc.message) for each in planned]
+        self.fell_back += len(planned) if when.fell_back else 0
+        if when.reason is not None:
+            return [_left_out(each, when.reason) for each in planned]
+        return [each._replace(timezone=when.zone, due_at=when.due_at) for each in planned]
 
     def _sendable(
-        self, row: int, item: dict[str, Any], segment: CompiledSegment, recipient: str
+        self, row: int, item: dict[str, Any], segment: CompiledSegment, scope: dict[str, Any]
     ) -> PlannedItem:
-        dedupe = recipient if self.campaign.job.matching == "first" else f"{segment.name}\x1f{recipient}"
-        return PlannedItem(
+        recipient = scope["recipient"]
+        dedupe = dedupe_key(self.campaign, segment.name, recipient)
+        planned = PlannedItem(
             row, segment.name, recipient, dedupe, item_json(item), "pending", None, segment.action, None
         )
+        if segment.fallback:
+            planned = planned._replace(fallback=planned_steps(self.campaign, segment, scope))
+        action = self.campaign.actions[segment.action]
+        return self._limited(planned, action, segment, scope) if action.limit_keys else planned
+
+    def _limited(
+        self,
+        planned: PlannedItem,
+        action: CompiledAction,
+        segment: CompiledSegment,
+        scope: dict[str, Any],
+    ) -> PlannedItem:
+        """The item with what its action's named limits go by."""
+        try:
+            return planned._replace(limit_keys=limit_keys(action, segment, scope))
+        except RenderError as exc:
+            if self.campaign.job.on_template_error == "fail":
+                raise _not_rendered(planned.row, exc) from None
+            return _left_out(planned, "template-error", error=exc.message)
 
     def _try_render(self, planned: Sequence[PlannedItem]) -> None:
         """Renders what would be sent, and throws it away."""
@@ -144,9 +199,12 @@ class Planner:
             try:
                 planned_request(self.campaign, each, run=self.run)
             except RenderError as exc:
-                raise PlanError(f"row {each.row}: {exc.message} (on_template_error is fail)") from None
+                raise _not_rendered(each.row, exc) from None
 
     def _without_excluded(self, planned: list[PlannedItem], excluded: Excluded) -> list[PlannedItem]:
+        if any(item.fallback for item in planned):
+            steps = without_excluded([item.fallback for item in planned], excluded.recipients)
+            planned = [item._replace(fallback=each) for item, each in zip(planned, steps, strict=True)]
         found = excluded.recipients([item.recipient for item in planned if item.recipient is not None])
         if not found:
             return planned
@@ -175,6 +233,17 @@ def planned_request(campaign: Campaign, planned: PlannedItem, *, run: dict[str, 
         run_item=run_item,
     )
     return render_request(campaign.actions[segment.action], scope, idempotency_key=f"{run_item['id']}.0.0")
+
+
+def _not_rendered(row: int, error: RenderError) -> PlanError:
+    return PlanError(f"row {row}: {error.message} (on_template_error is fail)")
+
+
+def _left_out(item: PlannedItem, reason: str, *, error: str | None = None) -> PlannedItem:
+    """The item as skipped, unless it is by now."""
+    if item.status != "pending":
+        return item
+    return item._replace(status="skipped", reason=reason, dedupe_key=None, error=error)
 
 
 def item_json(item: dict[str, Any]) -> str:

@@ -12,11 +12,15 @@ import httpx
 import orjson
 
 from clarion.campaign import Campaign
-from clarion.errors import InputError, RenderError
+from clarion.errors import InputError, ListError, RenderError
+from clarion.estimate import Backlog, last_send_at
 from clarion.keyset import KeySet
-from clarion.models.job import ITEM_STATUSES
+from clarion.ledger.runs import RunRecord
+from clarion.lists.report import EXAMPLES, BadRow
+from clarion.models.job import ITEM_STATUSES, Job
+from clarion.models.lists import FileList
 from clarion.planning import PlannedItem, Planner, planned_request
-from clarion.rendering import FORM_TYPE, JSON_TYPE
+from clarion.rendering import FORM_TYPE, JSON_TYPE, render_request, request_scope
 from clarion.sending.auth import RequestAuth
 from clarion.sources import ListReader
 
@@ -37,14 +41,18 @@ class Preview:
     """What a run of the job would do.
 
     `counts` are those of a planned run: what would be sent is pending. `samples` are the first rendered
-    requests, their secrets masked.
+    requests, their secrets masked. `fell_back` is how many items have the fallback time zone, `last_send_at`
+    an estimate, as `clarion.estimate` makes it, of when the last message would go out.
     """
 
     job: str
     samples: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     bad_rows: int = 0
+    bad_row_examples: list[BadRow] = field(default_factory=list)
     by_status: Counter[tuple[str, str, str | None]] = field(default_factory=Counter)
+    fell_back: int = 0
+    last_send_at: datetime | None = None
 
     def counts(self, segment: str | None = None) -> dict[str, int]:
         """`total` and the count of each status, of a segment or of all."""
@@ -87,13 +95,20 @@ def preview(
     """
     found = Preview(job=campaign.job.name)
     planner = Planner(campaign=campaign, run=PREVIEW_RUN, now=datetime.now(UTC), reader=reader)
+    backlog = Backlog(now=planner.now)
     with KeySet() as seen:
         for items in planner.plan():
             for item in _without_duplicates(items, seen):
                 judged = _rendered(found, campaign, item, auths=auths, samples=samples)
                 found.by_status[judged.segment, judged.status, judged.reason] += 1
+                if judged.status == "pending":
+                    backlog.add(str(judged.action), judged.timezone, judged.due_at)
             on_rows(planner.rows)
+    found.fell_back = planner.fell_back
+    rates = {name: action.action.tps for name, action in campaign.actions.items()}
+    found.last_send_at = last_send_at(backlog, tps=rates, timing=campaign.timing)
     found.bad_rows = reader.report.bad_rows
+    found.bad_row_examples = list(reader.report.examples)
     return found
 
 
@@ -138,12 +153,76 @@ def _rendered(
     return item
 
 
+def sent_message(
+    campaign: Campaign, item: Mapping[str, Any], *, run: RunRecord, auth: RequestAuth | None
+) -> dict[str, Any]:
+    """What was sent for a run item, and what the provider answered.
+
+    The request is rendered once more, as it was: only its idempotency key is left out, which was new for each
+    call. Of an item that a fallback was used for, or that does not render, there is none.
+
+    Args:
+        campaign: The compiled job of the run's snapshot.
+        item: The item as `read_items` gives it.
+        run: The run.
+        auth: The action's credentials, masked.
+    """
+    answer = ("status", "reason", "status_code", "error_code", "error", "invocation_id", "latency_ms")
+    request = None
+    with suppress(RenderError, InputError):
+        request = _request_of(campaign, item, run=run, auth=auth)
+    return {
+        **{name: item[name] for name in ("row", "segment", "recipient")},
+        "request": request,
+        "answer": {name: item[name] for name in answer},
+    }
+
+
+def _request_of(
+    campaign: Campaign, item: Mapping[str, Any], *, run: RunRecord, auth: RequestAuth | None
+) -> dict[str, Any] | None:
+    if item["recipient"] is None or not item["segment"]:
+        return None
+    segment = campaign.segment(item["segment"])
+    if segment.action != item["action"]:
+        return None
+    action = campaign.actions[segment.action]
+    run_item = {"id": f"{run.uid}-{item['id']}", "row": item["row"], "segment": segment.name}
+    scope = request_scope(
+        campaign, segment, item=item["item"], recipient=item["recipient"], run=run.scope(), run_item=run_item
+    )
+    against = httpx.URL(run.against) if run.against else None
+    request = render_request(action, scope, idempotency_key="", against=against)
+    told = _told(request if auth is None else auth.apply(request))
+    key_header = (action.action.idempotency_header or "").lower()
+    return {**told, "headers": {name: text for name, text in told["headers"].items() if name != key_header}}
+
+
+def bad_rows(job: Job, *, reader: ListReader, most: int = EXAMPLES) -> list[BadRow]:
+    """The first rows of a job's lists that are left out as unreadable, as far as the lists can be read.
+
+    Args:
+        job: The job.
+        reader: Reads its lists; nothing but this function has read with it.
+        most: At most so many; no list is read further than to them.
+    """
+    sources = (*job.recipients.include, *job.recipients.exclude)
+    with suppress(ListError):
+        for source in sources:
+            if isinstance(source, FileList) and source.on_bad_row == "skip":
+                for _ in reader.frames(source):
+                    if len(reader.report.examples) >= most:
+                        break
+    return reader.report.examples[:most]
+
+
 def _sample(item: PlannedItem, request: httpx.Request) -> dict[str, Any]:
+    return {"row": item.row, "segment": item.segment, "recipient": item.recipient, **_told(request)}
+
+
+def _told(request: httpx.Request) -> dict[str, Any]:
     hidden = {"host", "content-length"}
     return {
-        "row": item.row,
-        "segment": item.segment,
-        "recipient": item.recipient,
         "method": request.method,
         "url": str(request.url),
         "headers": {name: value for name, value in request.headers.items() if name not in hidden},

@@ -199,6 +199,8 @@ def _dialled(text: str) -> str:
     text = text.strip()
     if len(text) > _MAX_PHONE_LENGTH:
         raise RecipientError("the phone number has too many digits")
+    if _DIALABLE.fullmatch(text):
+        return text
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(char, char)) for char in unicodedata.normalize("NFKC", text))
     if _SPREADSHEET_FLOAT.fullmatch(text):

@@ -4,14 +4,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clarion.errors import ClarionError
 from clarion.ledger.database import Database
 from clarion.ledger.runs import RunRecord
-from clarion.ledger.summaries import WHOLE_RUN, Metrics, count_items, read_summary
+from clarion.ledger.summaries import WHOLE_RUN, Metrics, count_items, read_summary, top_errors
 from clarion.ledger.tables import ITEM_COUNTS
 from clarion.models.job import Job
 
 COUNTS = ("total", *ITEM_COUNTS)
 TIMES = ("start_at", "send_until", "end_at", "created_at", "started_at", "planned_at", "ended_at")
+
+SHOWN_ERRORS = 5
+"""How many different errors a report tells."""
+
+TERMINATED = "SIGTERM"
+"""What a KeyboardInterrupt carries that stands for this signal."""
+
+_LEFT = {"KeyboardInterrupt": "left by Ctrl-C", "TerminationSignal": "told to leave (SIGTERM)"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ def build_report(database: Database, run: RunRecord) -> dict[str, Any]:
 
     Returns:
         `run_id`, `job`, `status`, `counts`, `skipped_by_reason`, `failed_by_reason`, `segments` (each with
-        `name`, `action`, `counts`, `metrics`), `metrics`, and the run's times in ISO format.
+        `name`, `action`, `counts`, `metrics`), `metrics`, `errors` (the most frequent ones, each with
+        `reason`, `error_code`, `error`, `count`), and the run's times in ISO format.
     """
     counted = count_items(database, run.id)
     stored = read_summary(database, run.id)
@@ -51,9 +61,29 @@ def build_report(database: Database, run: RunRecord) -> dict[str, Any]:
         "skipped_by_reason": reasons_of(counted, "skipped", WHOLE_RUN),
         "failed_by_reason": reasons_of(counted, "failed", WHOLE_RUN),
         "unknown_by_reason": reasons_of(counted, "unknown", WHOLE_RUN),
+        "errors": _errors(database, run.id, reached=counted[WHOLE_RUN, "succeeded"] > 0),
         "segments": segments,
         "metrics": measures_of(stored, WHOLE_RUN),
     }
+
+
+def _errors(database: Database, run_id: int, *, reached: bool) -> list[dict[str, Any]]:
+    """What went wrong most often; where nobody was reached, also why items were skipped."""
+    statuses = ("failed", "unknown") if reached else ("failed", "unknown", "skipped")
+    return top_errors(database, run_id, statuses=statuses, most=SHOWN_ERRORS)
+
+
+def told(error: BaseException) -> str:
+    """Why work on a run broke off, in words for the person who reads the run's reason.
+
+    The text of an error that is not Clarion's own is left out: it may hold anything.
+    """
+    if isinstance(error, ClarionError):
+        return error.message
+    if isinstance(error, KeyboardInterrupt) and error.args == (TERMINATED,):
+        return _LEFT["TerminationSignal"]
+    kind = type(error).__name__
+    return _LEFT.get(kind) or f"broken off by an error inside Clarion ({kind}); the log has it"
 
 
 def run_report(run: RunRecord) -> dict[str, Any]:
@@ -89,7 +119,7 @@ def reasons_of(metrics: Metrics, status: str, segment: str) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-_MEASURES = ("attempts", "latency_ms_", "seconds", "plan_seconds", "throughput")
+_MEASURES = ("attempts", "fallback_timezone", "latency_ms_", "seconds", "plan_seconds", "throughput")
 
 
 def measures_of(metrics: Metrics, segment: str) -> dict[str, float]:
@@ -142,6 +172,9 @@ def markdown_report(report: Mapping[str, Any]) -> str:
     ]
     if reasons:
         lines += ["", "## Reasons", "", *_table(("status", "reason", "items"), reasons)]
+    if report["errors"]:
+        told_errors = [(error_text(each), each["reason"], each["count"]) for each in report["errors"]]
+        lines += ["", "## Errors", "", *_table(("error", "reason", "items"), told_errors)]
     if report["metrics"]:
         lines += ["", "## Measured", "", *_table(*_measured(report["metrics"]))]
     lines += [
@@ -150,6 +183,12 @@ def markdown_report(report: Mapping[str, Any]) -> str:
         if report["counts"][status]
     ]
     return "\n".join(lines) + "\n"
+
+
+def error_text(error: Mapping[str, Any]) -> str:
+    """An entry of a report's `errors` without its count: the provider's code, and its words or ours."""
+    code, text = error["error_code"], error["error"]
+    return ": ".join(each for each in (code, text) if each)
 
 
 def _about(report: Mapping[str, Any]) -> str:
@@ -174,6 +213,7 @@ _LABELS = (
     ("latency_ms_p50", "latency p50", "{:,.0f} ms"),
     ("latency_ms_p90", "p90", "{:,.0f} ms"),
     ("latency_ms_p99", "p99", "{:,.0f} ms"),
+    ("fallback_timezone", "in the fallback time zone", "{:,.0f}"),
 )
 
 

@@ -1,13 +1,12 @@
 """Cutting what is due into slices, and handing them out in a rolling window."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from sqlalchemy import Connection
 
-from clarion.ledger.claims import OpenWork, Slice, next_slice, open_work
+from clarion.ledger.claims import OpenWork, Slice, next_slice, open_work, release_due
 from clarion.ledger.database import Database
 
 SHORT_RUN_ITEMS = 200
@@ -19,12 +18,21 @@ WINDOW = 32
 """Slices handed out at once. A slice that waits for its retries keeps its place, so there are many."""
 
 
-def slice_size(total: int) -> int:
-    """Items a slice for a run of `total` items: enough slices to fill the window twice, within bounds."""
+def slice_size(total: int, *, window: int = WINDOW, most: int = MOST_ITEMS) -> int:
+    """Items a slice for a run of `total` items: enough slices to fill the window twice, within bounds.
+
+    Args:
+        total: Items to be sent.
+        window: Slices handed out at once.
+        most: Items at most.
+    """
     if total <= SHORT_RUN_ITEMS:
         return 1
-    return min(MOST_ITEMS, max(LEAST_ITEMS, total // (2 * WINDOW)))
+    return min(most, max(LEAST_ITEMS, total // (2 * window)))
 
+
+KEPT_PLACES = WINDOW // 2
+"""Most places kept for actions that have no slice out: most of them may have nothing left to send."""
 
 LEAST_WAIT_SECONDS = 0.02
 
@@ -32,6 +40,8 @@ LEAST_WAIT_SECONDS = 0.02
 @dataclass(kw_only=True)
 class SliceFeed:
     """The slices of a run that are due, action by action in turn, none of them twice at a time.
+
+    A place is kept for every action that has no slice out: one with a low limit would else take them all.
 
     Args:
         database: The ledger.
@@ -51,7 +61,11 @@ class SliceFeed:
 
     def take(self, most: int) -> list[Slice]:
         """Up to `most` slices that are due and not handed out."""
-        return list(islice(self._due(), most))
+        release_due(self.database, self.run_id)
+        parts: list[Slice] = []
+        while len(parts) < most and (part := self._due(most - len(parts))) is not None:
+            parts.append(part)
+        return parts
 
     def done(self, part: Slice, *, held_seconds: float) -> None:
         """A slice has come back; where its limit was held, its action rests for so many seconds."""
@@ -70,15 +84,18 @@ class SliceFeed:
         with self.database.read() as connection:
             return open_work(connection, run_id=self.run_id)
 
-    def _due(self) -> Iterator[Slice]:
-        idle = 0
-        while idle < len(self.actions):
+    def _due(self, free: int) -> Slice | None:
+        """The next slice while so many places are free; None where there is none."""
+        waiting = sum(not self._out.get(action) for action in self.actions)
+        for _ in self.actions:
             action = self.actions[self._turn % len(self.actions)]
             self._turn += 1
+            if self._out.get(action) and free <= min(waiting, KEPT_PLACES):
+                continue
             part = self._next(action)
-            idle = 0 if part else idle + 1
-            if part:
-                yield part
+            if part is not None:
+                return part
+        return None
 
     def _next(self, action: str) -> Slice | None:
         if self._held.get(action, 0.0) > time.monotonic():

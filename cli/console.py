@@ -1,19 +1,18 @@
-"""What the commands share: printing reports and JSON, and following a run."""
+"""What the commands share: printing reports and JSON."""
 
+import os
 import sys
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from clarion.reporting import COUNTS, ReportLine, report_lines
+from clarion.lists.report import BadRow
+from clarion.reporting import error_text
+from cli.tables import print_table, segments_table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 RunReference = Annotated[
@@ -24,13 +23,14 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_UNKNOWN = 3
 
-LOOK_SECONDS = 0.25
 PIPE_WIDTH = 240
+SHOWN_BAD_ROWS = 3
 
 
 def console() -> Console:
-    """Standard output; in a pipe or a file, wide enough that nothing is cut."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    """Standard output. Only tables fold; in a pipe they may be wide, unless COLUMNS says otherwise."""
+    given = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if given else PIPE_WIDTH, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -52,9 +52,54 @@ def print_report(report: Mapping[str, Any]) -> None:
         f"\n[bold]{escape(report['job'])}[/bold]  run {report['run_id']}{against}: "
         f"[bold]{report['status']}[/bold]{reason}"
     )
-    out.print(segments_table(report))
+    print_table(out, segments_table(report))
     print_reasons(out, report)
+    _print_errors(out, report["errors"])
     _print_measures(out, report.get("metrics") or {})
+
+
+def print_message(out: Console, message: Mapping[str, Any]) -> None:
+    """Prints what was sent for an item, and what the provider answered."""
+    request, answer = message["request"], message["answer"]
+    if request is not None and answer["status"] != "skipped":
+        out.print(f"\n[bold]sent[/bold] to {escape(message['recipient'])} ({escape(message['segment'])})")
+        print_request(out, request)
+    code = f"{answer['status_code']} " if answer["status_code"] is not None else ""
+    parts = [f"{name} {answer[key]}" for name, key in _ANSWER if answer[key]]
+    told = f"{code}{error_text(answer)}".strip() or "nothing to report"
+    out.print(f"[bold]answer[/bold] {answer['status']}: {escape(', '.join([told, *parts]))}")
+
+
+_ANSWER = (("reason", "reason"), ("invocation id", "invocation_id"))
+
+
+def print_request(out: Console, request: Mapping[str, Any]) -> None:
+    """Prints a request: method and URL, headers, body."""
+    out.print(f"{request['method']} {escape(request['url'])}")
+    for name, value in request["headers"].items():
+        out.print(f"  {name}: {escape(value)}")
+    body = request["body"]
+    text = body if isinstance(body, str) else orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()
+    out.print(escape(text), style="dim")
+
+
+def print_sentence(sentence: str) -> None:
+    """Prints a remark beside the output, so that a script's JSON stays JSON."""
+    sys.stderr.write(sentence + "\n")
+
+
+def _print_errors(out: Console, errors: Iterable[Mapping[str, Any]]) -> None:
+    for each in errors:
+        out.print(f"  {each['count']:,} x {escape(each['reason'] or '')}: {escape(error_text(each))}")
+
+
+def print_bad_rows(out: Console, examples: Iterable[BadRow], *, count: int) -> None:
+    """Prints the first rows of lists that could not be read, and how many more there are."""
+    shown = list(examples)[:SHOWN_BAD_ROWS]
+    for row in shown:
+        out.print(f"  {escape(row.file)}:{row.line}: {escape(row.reason)}")
+    if shown and count > len(shown):
+        out.print(f"  ... and {count - len(shown):,} more")
 
 
 def print_reasons(out: Console, report: Mapping[str, Any]) -> None:
@@ -79,67 +124,3 @@ def _print_measures(out: Console, metrics: Mapping[str, float]) -> None:
         parts.append(f"latency p50 / p90 / p99 {latencies} ms")
     if parts:
         out.print("; ".join(parts))
-
-
-def segments_table(report: Mapping[str, Any]) -> Table:
-    """Counts by segment, one row each and one for the whole."""
-    shown = [name for name in COUNTS if name != "sending" or report["counts"][name]]
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("segment")
-    table.add_column("action")
-    for name in shown:
-        table.add_column(name, justify="right", no_wrap=True)
-    *parts, whole = report_lines(report)
-    for line in parts:
-        table.add_row(*_cells(line, shown))
-    table.add_section()
-    table.add_row(*_cells(whole, shown))
-    return table
-
-
-def _cells(line: ReportLine, shown: Iterable[str]) -> list[str]:
-    numbers = (f"{line.counts[name]:,}" if line.counts[name] else "-" for name in shown)
-    return [escape(line.segment), escape(line.action), *numbers]
-
-
-@contextmanager
-def following(look: Callable[[], Mapping[str, Any] | None]) -> Generator[None]:
-    """Shows a run's progress on a terminal while the body works on it.
-
-    Args:
-        look: Gives the run's `status` and `counts`, or None while there is no run yet.
-    """
-    if not sys.stderr.isatty():
-        yield
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[outcomes]}"),
-        TimeElapsedColumn(),
-    )
-    done = threading.Event()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None, outcomes="")
-        watcher = threading.Thread(target=_watch, args=(bar, task, look, done), daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-
-
-def _watch(
-    bar: Progress, task: TaskID, look: Callable[[], Mapping[str, Any] | None], done: threading.Event
-) -> None:
-    while not done.wait(LOOK_SECONDS):
-        seen = look()
-        if seen is None:
-            continue
-        counts = seen["counts"]
-        settled = counts["total"] - counts["pending"] - counts["sending"]
-        total = counts["total"] if seen["status"] != "planning" else None
-        outcomes = f"{counts['succeeded']:,} ok, {counts['failed']:,} failed, {counts['unknown']:,} unknown"
-        bar.update(task, description=seen["status"], completed=settled, total=total, outcomes=outcomes)

@@ -22,28 +22,29 @@ from clarion.models.credentials import (
     split_reference,
 )
 from cli.console import AsJson, print_json
+from cli.usage import help_if_alone
 
 SAVE = """
 Save credentials that actions name as TYPE/NAME. What is not given is asked for, secrets without echo.
 
-Types: bearer-token, basic-auth, api-key, vonage-application. A secret is never an argument, because arguments
-stay in the shell's history: it comes from a hidden question, a variable, a file or standard input.
+Types: bearer-token, basic-auth, api-key, vonage-application, webhook-url. A secret is never an argument,
+because arguments stay in the shell's history: it comes from a hidden question, a variable, a file or standard
+input.
 
 Examples:
 
     clarion credentials save bearer-token/sendgrid
-
     clarion credentials save vonage-application/main --set application_id=ID --private-key-file private.key
-
     clarion credentials save api-key/vonage --set location=body --env api_key=KEY --env api_secret=SECRET
-
     clarion credentials save bearer-token/sendgrid --stdin --replace < token.json
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    group = typer.Typer(no_args_is_help=True, help="Credentials of the APIs that actions call.")
+    group = typer.Typer(
+        callback=help_if_alone, invoke_without_command=True, help="Credentials of the APIs that actions call."
+    )
     group.command("save", help=SAVE)(save)
     app.add_typer(group, name="credentials")
 

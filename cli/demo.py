@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from clarion.contacts import write_contacts
-from clarion.reporting import run_report
 from clarion.sandbox import Behaviour, Sandbox
-from cli.console import AsJson, console, exit_code, following, print_json, print_report
+from cli.console import AsJson, console, exit_code, print_json, print_report
+from cli.progress import following
 from cli.run import newest_of
 from flows.run_job import run_job
 
@@ -21,7 +21,9 @@ Run a real campaign on this machine: 1,000 made-up contacts, segments, retries, 
 
 It starts a sandbox, sends to it through Prefect, and shows the report. Nothing leaves the machine.
 
-Example: clarion demo --keep campaign
+Example:
+
+    clarion demo --keep campaign
 """
 
 ERRING = Behaviour(latency_ms=20, error=0.03, reject=0.02, seed=7)
@@ -46,13 +48,7 @@ def demo(
         sandbox = stack.enter_context(Sandbox(ERRING))
         lines = len(job.read_text(encoding="utf-8").splitlines())
         say(f"{contacts:,} contacts, a job of {lines} lines, a provider at {sandbox.url}")
-        look = newest_of("demo")
-
-        def seen() -> dict[str, Any] | None:
-            found = look()
-            return None if found is None else run_report(found)
-
-        with following(seen):
+        with following(newest_of("demo")):
             report = run_job(job, against=sandbox.url, new=True)
         stats = sandbox.stats()
     if as_json:

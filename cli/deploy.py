@@ -9,8 +9,9 @@ from prefect.settings import PREFECT_API_URL
 
 from clarion.errors import SettingError
 from cli.console import AsJson, console, print_json
+from cli.jobs import job_named, naming
 from flows.deployments import WORK_POOL, deploy_job, deploy_reconcile, ensure_work_pool
-from flows.run_job import find_job, prepare
+from flows.run_job import prepare
 
 DEPLOY_HELP = """
 Deploy a job to Prefect: one deployment named after the job, with its schedule and tags, one run at a time.
@@ -18,13 +19,17 @@ Running it again updates the deployment and the saved job.
 
 Needs a Prefect server: `prefect server start`, and PREFECT_API_URL set to its address.
 
-Example: clarion deploy renewals.yaml --pause-schedule
+Example:
+
+    clarion deploy renewals.yaml --pause-schedule
 """
 
 WORKER_HELP = """
 Run what is deployed on this machine, until Ctrl-C: scheduled runs, and those that are started in the UI.
 
-Example: clarion worker
+Example:
+
+    clarion worker
 """
 
 
@@ -44,8 +49,9 @@ def deploy(
 ) -> None:
     """Deploy a job."""
     require_server()
-    found = find_job(job)
-    prepare(found)
+    found = job_named(job)
+    with naming(job):
+        prepare(found)
     made = deploy_job(found, pause_schedule=pause_schedule)
     if as_json:
         print_json(made)

@@ -4,16 +4,24 @@ import importlib
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from types import FrameType, MappingProxyType
+from typing import Annotated
 
 import typer
 
 from clarion import __version__
 from clarion.errors import ClarionError, InputError
+from clarion.reporting import TERMINATED
+from cli.usage import UsageError, as_written, help_if_alone, keep_examples, mistake, unknown_command
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+
+LEAVE_SECONDS = 10.0
+"""A run has left in less."""
 
 HELP = """
 Clarion: outreach campaigns at scale over any channel or HTTP API.
@@ -60,8 +68,7 @@ def build_app(command: str | None = None) -> typer.Typer:
     """The application with the module of one command, or with all of them."""
     app = typer.Typer(
         name="clarion",
-        help=HELP,
-        no_args_is_help=True,
+        help=as_written(HELP),
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -70,36 +77,64 @@ def build_app(command: str | None = None) -> typer.Typer:
     wanted = MODULES.get(command or "")
     for name in dict.fromkeys([wanted] if wanted else MODULES.values()):
         importlib.import_module(name).register(app)
+    keep_examples(app)
     return app
 
 
-def _root(*, version: bool = typer.Option(default=False, help="Print the version and end.")) -> None:
+def _root(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
     if version:
         typer.echo(f"clarion {__version__}")
         raise typer.Exit
+    help_if_alone(context)
 
 
 def main() -> None:
     """Runs the command line; a person's mistake is one line and exit code 2, never a traceback."""
-    signal.signal(signal.SIGTERM, _leave)
+    leave = _leaver()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if (
+            signal.getsignal(number) is not signal.SIG_IGN
+        ):  # as a shell has it for what runs in the background
+            signal.signal(number, leave)
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     # Prefect logs every task run, and every failure with its traceback, beside our reports. That is for
     # a worker's log; elsewhere whoever wants it sets the level.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if command == "worker" else "CRITICAL")
+    if command != "worker":
+        os.environ.setdefault("PREFECT_LOGGING_SERVER_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:
-        build_app(command)()
+        if command is not None and command not in MODULES:
+            raise unknown_command(command, list(MODULES))
+        sys.exit(build_app(command)(prog_name="clarion", standalone_mode=False))
+    except UsageError as exc:
+        _complain(mistake(exc), EXIT_BAD_INPUT)
     except InputError as exc:
         _complain(exc, EXIT_BAD_INPUT)
     except ClarionError as exc:
         _complain(exc, EXIT_FAILED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """SIGTERM leaves as Ctrl-C does: unsent claims go back, answers on their way are waited for."""
-    raise KeyboardInterrupt
+def _leaver() -> Callable[[int, FrameType | None], None]:
+    """What Ctrl-C and SIGTERM do: unsent claims go back, answers on their way are waited for.
+
+    An impatient second one is not heard meanwhile: it would break that off, and leave calls unknown.
+    """
+    deaf_until = 0.0
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal deaf_until
+        if time.monotonic() >= deaf_until:
+            deaf_until = time.monotonic() + LEAVE_SECONDS
+            raise KeyboardInterrupt(*([TERMINATED] if number == signal.SIGTERM else []))
+
+    return leave
 
 
 def _complain(error: ClarionError, code: int) -> None:

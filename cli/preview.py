@@ -1,26 +1,37 @@
 """`clarion preview`: who would get what. Nothing is sent."""
 
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from blocks.http_action import load_action
-from clarion.campaign import compile_job, resolve_actions
+from clarion.compiling import compile_job, resolve_actions
+from clarion.lists.report import BadRow
 from clarion.models.job import Job
 from clarion.previewing import Preview, preview
-from cli.console import AsJson, console, print_json, print_reasons, segments_table
-from flows.run_job import find_job
+from cli.console import (
+    AsJson,
+    console,
+    print_bad_rows,
+    print_json,
+    print_reasons,
+    print_request,
+    print_sentence,
+)
+from cli.jobs import job_named, naming
+from cli.tables import print_table, segments_table
 from tasks.sessions import list_reader, masked_auths
 
 HELP = """
 Show who would get what, and why some would not. Nothing is sent, and no run is created.
 
-Example: clarion preview renewals.yaml --samples 2
+Example:
+
+    clarion preview renewals.yaml --samples 2
 """
 
 SHOWN_PROBLEMS = 20
@@ -38,19 +49,20 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Preview a job."""
-    whole = resolve_actions(find_job(job), load=load_action)
-    campaign = compile_job(whole)
-    reader = list_reader(whole)
-    reader.check(campaign)
+    found_job = job_named(job)
+    with naming(job):
+        whole = resolve_actions(found_job, load=load_action)
+        campaign = compile_job(whole)
+        list_reader(whole).check(campaign)  # with a reader of its own: it counts what it reads
     auths, missing = masked_auths(campaign)
     for reference in missing:
-        sys.stderr.write(
-            f"{reference} is not saved yet; a run needs it: `clarion credentials save {reference}`\n"
+        print_sentence(
+            f"{reference} is not saved yet; a run needs it: `clarion credentials save {reference}`"
         )
     with Console(stderr=True).status("reading the lists") as status:
         found = preview(
             campaign,
-            reader=reader,
+            reader=list_reader(whole),
             auths=auths,
             samples=samples,
             on_rows=lambda rows: status.update(f"{rows:,} rows"),
@@ -59,7 +71,7 @@ def show(
     if as_json:
         print_json(report)
     else:
-        _print(report)
+        _print(report, bad_rows=found.bad_row_examples)
 
 
 def _report(found: Preview, job: Job) -> dict[str, Any]:
@@ -67,7 +79,10 @@ def _report(found: Preview, job: Job) -> dict[str, Any]:
         "job": found.job,
         "counts": found.counts(),
         "skipped_by_reason": found.skipped_by_reason(),
+        "fallback_timezone": found.fell_back,
+        "last_send_at": found.last_send_at and found.last_send_at.isoformat(timespec="seconds"),
         "bad_rows": found.bad_rows,
+        "bad_row_examples": [asdict(row) for row in found.bad_row_examples],
         "segments": [
             {
                 "name": segment.name,
@@ -82,11 +97,16 @@ def _report(found: Preview, job: Job) -> dict[str, Any]:
     }
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any], *, bad_rows: Sequence[BadRow]) -> None:
     out = console()
     out.print(f"\n[bold]{escape(report['job'])}[/bold]: nothing is sent; pending is what a run would send")
-    out.print(segments_table(report))
+    print_table(out, segments_table(report))
     print_reasons(out, report)
+    if report["last_send_at"]:
+        out.print(f"begun now, the last message would go out at about {report['last_send_at']}")
+    if report["fallback_timezone"]:
+        out.print(f"{report['fallback_timezone']:,} items have no time zone that is known: the fallback zone")
+    print_bad_rows(out, bad_rows, count=report["bad_rows"])
     for problem in report["problems"][:SHOWN_PROBLEMS]:
         out.print(f"row {problem['row']} ({escape(problem['segment'])}): {escape(problem['problem'])}")
     more = len(report["problems"]) - SHOWN_PROBLEMS
@@ -94,9 +114,4 @@ def _print(report: dict[str, Any]) -> None:
         out.print(f"... and {more:,} more rows; --json lists them all")
     for sample in report["samples"]:
         out.print(f"\n[bold]row {sample['row']}[/bold] {sample['segment']} -> {escape(sample['recipient'])}")
-        out.print(f"{sample['method']} {escape(sample['url'])}")
-        for name, value in sample["headers"].items():
-            out.print(f"  {name}: {escape(value)}")
-        body = sample["body"]
-        text = body if isinstance(body, str) else orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()
-        out.print(escape(text), style="dim")
+        print_request(out, sample)

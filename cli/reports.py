@@ -2,9 +2,11 @@
 
 import csv
 import sys
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -12,37 +14,46 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.live import Live
 
 from clarion.errors import SettingError, nearest
 from clarion.ledger.database import Database
-from clarion.ledger.items import ITEM_FIELDS, read_items
-from clarion.ledger.runs import find_run, list_runs
+from clarion.ledger.items import ITEM_FIELDS, item_reasons, read_items
+from clarion.ledger.runs import RunRecord, job_names, list_runs
 from clarion.models.job import ITEM_STATUSES
-from clarion.reporting import COUNTS, build_report, run_report
-from cli.console import PIPE_WIDTH, AsJson, RunReference, console, print_json, print_report
+from clarion.reporting import build_report, run_report
+from cli.choices import check_known, run_named
+from cli.console import PIPE_WIDTH, AsJson, RunReference, console, print_json, print_report, print_sentence
+from cli.tables import items_table, print_table, runs_table
 
 RUNS_HELP = """
 List runs, the newest first.
 
-Example: clarion runs --job renewals
+Examples:
+
+    clarion runs --job renewals
+    clarion runs --watch
 """
 
 REPORT_HELP = """
 Show what a run came to: counts by segment, reasons, calls, latencies.
 
-Example: clarion report last
+Example:
+
+    clarion report last
 """
 
 ITEMS_HELP = """
 List a run's recipients: who got it, who did not, and why.
 
-Example: everyone whose message failed, as CSV
+Examples: everyone who was left out; everyone whose message failed, as CSV
 
+    clarion items last --status skipped
     clarion items last --status failed --format csv --output failed.csv
 """
+
+WATCH_SECONDS = 1.0
 
 
 class Format(StrEnum):
@@ -63,48 +74,71 @@ def register(app: typer.Typer) -> None:
 
 def runs(
     *,
-    job: Annotated[str | None, typer.Option(help="Of this job only.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    job: Annotated[str | None, typer.Option(metavar="NAME", help="Of this job only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw the list anew every second, until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List runs."""
+    if watch and as_json:
+        raise SettingError("goes not with --json", where="--watch", expected="one of the two")
     with Database() as database:
-        listed = list_runs(database, limit=limit, job_name=job)
-        found = [build_report(database, run) if as_json else run_report(run) for run in listed]
-    if as_json:
-        print_json(found)
+        if job is not None:
+            check_known(job, job_names(database), what="run of a job", option="--job")
+        if watch:
+            _watch(lambda out: _listed(list_runs(database, limit=limit, job_name=job), out=out))
+            return
+        found = list_runs(database, limit=limit, job_name=job)
+        if as_json:
+            print_json([build_report(database, run) for run in found])
+            return
+    out = console()
+    print_table(out, _listed(found, out=out))
+
+
+def _listed(found: list[RunRecord], *, out: Console) -> RenderableType:
+    return runs_table([run_report(run) for run in found], out=out)
+
+
+def _watch(draw: Callable[[Console], RenderableType]) -> None:
+    """Draws something anew every second until Ctrl-C; in a pipe, one drawing after the other."""
+    out = console()
+    try:
+        if not out.is_terminal:
+            while True:
+                print_table(out, draw(out))
+                sys.stdout.flush()
+                time.sleep(WATCH_SECONDS)
+        with Live(draw(out), console=out, auto_refresh=False, screen=True) as live:
+            while True:
+                time.sleep(WATCH_SECONDS)
+                live.update(draw(out), refresh=True)
+    except KeyboardInterrupt:
         return
-    table = Table(show_edge=False, pad_edge=False)
-    for head in ("run", "job", "name", "status", "started"):
-        table.add_column(head)
-    for head in COUNTS:
-        table.add_column(head, justify="right")
-    for each in found:
-        table.add_row(
-            each["run_id"],
-            escape(each["job"]),
-            escape(each["name"] or ""),
-            each["status"],
-            (each["started_at"] or "")[:19].replace("T", " "),
-            *(f"{each['counts'][name]:,}" for name in COUNTS),
-        )
-    console().print(table if found else "There are no runs.")
 
 
 def report(run: RunReference, *, as_json: AsJson = False) -> None:
     """Show a report."""
     with Database() as database:
-        found = build_report(database, find_run(database, run))
+        found = build_report(database, run_named(database, run))
     (print_json if as_json else print_report)(found)
 
 
 def items(
     run: RunReference,
     *,
-    status: Annotated[list[str] | None, typer.Option(help="Only this status; repeat for several.")] = None,
-    reason: Annotated[list[str] | None, typer.Option(help="Only this reason; repeat for several.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Only this status; repeat for several.")
+    ] = None,
+    reason: Annotated[
+        list[str] | None, typer.Option(metavar="REASON", help="Only this reason; repeat for several.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="How to write them.")] = Format.TABLE,  # noqa: A002
-    output: Annotated[Path | None, typer.Option(help="File to write to; parquet needs one.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write to; parquet needs one.")
+    ] = None,
 ) -> None:
     """List items."""
     for each in status or ():
@@ -116,10 +150,23 @@ def items(
                 nearest=nearest(each, ITEM_STATUSES),
             )
     with Database() as database:
-        found = find_run(database, run)
+        found = run_named(database, run)
+        for each in reason or ():
+            known = item_reasons(database, found.id)
+            check_known(each, known, what="item with the reason", option="--reason")
         pages = read_items(database, found.id, statuses=status or (), reasons=reason or ())
-        rows = ([flat_item(row) for row in page] for page in pages)
+        first = next(pages, None)
+        if first is None:
+            print_sentence(_none_of(found, status or (), reason or ()))
+        rows = ([flat_item(row) for row in page] for page in chain([first] if first else [], pages))
         _WRITERS[format](rows, output)
+
+
+def _none_of(run: RunRecord, statuses: Sequence[str], reasons: Sequence[str]) -> str:
+    """That a run has no items of these kinds, in a sentence."""
+    kind = f"{' or '.join(statuses)} items" if statuses else "items"
+    why = f" with the reason {' or '.join(reasons)}" if reasons else ""
+    return f"No items: run {run.uid} has no {kind}{why}."
 
 
 def flat_item(row: dict[str, Any]) -> dict[str, Any]:
@@ -150,23 +197,15 @@ def _opened(output: Path) -> TextIO:
         raise SettingError(f"cannot write {output}: {exc.strerror}", where="--output") from exc
 
 
-_SHOWN = (
-    "row", "segment", "recipient", "status", "reason", "attempts", "status_code", "error_code", "error",
-)  # fmt: skip
-
-
 def _table(pages: Pages, output: Path | None) -> None:
-    table = Table(show_edge=False, pad_edge=False)
-    for head in _SHOWN:
-        table.add_column(head)
-    for page in pages:
-        for row in page:
-            table.add_row(*(escape(str(row[name])) if row[name] is not None else "" for name in _SHOWN))
+    rows = [row for page in pages for row in page]
+    if not rows:
+        return
     if output is None:
-        console().print(table)
+        print_table(console(), items_table(rows))
         return
     with _writing(output) as file:
-        Console(file=file, width=PIPE_WIDTH).print(table)
+        print_table(Console(file=file, width=PIPE_WIDTH), items_table(rows))
 
 
 def _csv(pages: Pages, output: Path | None) -> None:

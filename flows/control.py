@@ -2,23 +2,19 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled
+from prefect.client.schemas.objects import StateType
 
-from blocks.documents import prefect_client
 from clarion.errors import RunConflictError, SettingError
 from clarion.ledger.control import Control, enforce_control, request_control
 from clarion.ledger.runs import RunRecord, find_run, get_run
 from clarion.ledger.workers import LEASE_SECONDS, live_workers, reap_workers
 from clarion.reporting import build_report, run_report
+from flows.flow_runs import flow_run_of
 from flows.resume_run import resume_run as resume_run_flow
+from flows.wait_for_due import cancel_waiting, suspend_waiting
 from tasks.sessions import ledger
 
 logger = logging.getLogger(__name__)
@@ -30,6 +26,8 @@ LOOK_SECONDS = 0.25
 ASK_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
 """After so long without a worker a person is told what is waited for."""
+
+WAITS = "waits for a Prefect worker to take it up"
 
 Tell = Callable[[str], None]
 
@@ -47,7 +45,10 @@ def pause_run(run: str) -> dict[str, Any]:
     Raises:
         InputError: There is no such run, it has ended, or it is being stopped.
     """
-    return run_report(_ask(run, "pause"))
+    paused = _ask(run, "pause")
+    if paused.status == "paused":
+        _tell_prefect(suspend_waiting, paused)
+    return run_report(paused)
 
 
 def stop_run(run: str) -> dict[str, Any]:
@@ -56,7 +57,8 @@ def stop_run(run: str) -> dict[str, Any]:
     Takes, returns and raises as `pause_run`; the status is stopped.
     """
     stopped = _ask(run, "stop")
-    _cancel_suspended(stopped)
+    if stopped.status == "stopped":
+        _tell_prefect(cancel_waiting, stopped)
     return run_report(stopped)
 
 
@@ -118,7 +120,8 @@ def _follow(run: RunRecord, tell: Tell) -> bool:
                 return False
         if time_now > seen_at + PATIENCE_SECONDS and not told:
             told = True
-            tell("The run waits for a Prefect worker to take it up. Ctrl-C ends only this waiting.")
+            waits = now.reason if now.status == "scheduled" and now.reason else WAITS
+            tell(f"The run {waits}. Ctrl-C ends only this waiting.")
         time.sleep(LOOK_SECONDS)
 
 
@@ -139,25 +142,9 @@ def _resume_suspended(run: RunRecord) -> None:
             client.resume_flow_run(flow_run.id)
 
 
-def _cancel_suspended(run: RunRecord) -> None:
-    """Ends the suspended flow run of a run that was stopped; nobody works on it."""
+def _tell_prefect(tell: Callable[[RunRecord], None], run: RunRecord) -> None:
+    """Has Prefect's flow run follow the ledger, whose word counts: whoever comes up on it reads that."""
     try:
-        with flow_run_of(run) as (client, flow_run):
-            if client and flow_run and flow_run.state and flow_run.state.is_paused():
-                client.set_flow_run_state(flow_run.id, Cancelled(message="Stopped."))
+        tell(run)
     except SettingError as exc:
-        logger.warning("The run is stopped, but Prefect's flow run is not: %s", exc.message)
-
-
-@contextmanager
-def flow_run_of(run: RunRecord) -> Generator[tuple[SyncPrefectClient | None, FlowRun | None]]:
-    """Prefect's flow run that worked on a run last, and a client; two Nones where there is none."""
-    if run.flow_run_id is None:
-        yield None, None
-        return
-    with prefect_client() as client:
-        try:
-            found = client.read_flow_run(UUID(run.flow_run_id))
-        except ObjectNotFound:
-            found = None
-        yield client, found
+        logger.warning("The run is %s, but Prefect's flow run is not: %s", run.status, exc.message)

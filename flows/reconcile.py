@@ -4,9 +4,11 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
+from clarion.errors import RunConflictError
 from clarion.ledger import control
 from clarion.ledger.runs import RunRecord, get_run, open_runs
-from flows.control import flow_run_of
+from flows.flow_runs import flow_run_of
+from flows.wait_for_due import comes_back
 from tasks.sessions import ledger
 
 
@@ -20,14 +22,22 @@ def reconcile() -> dict[str, str]:
     Returns:
         The status of each run that it changed, by the run's id.
     """
-    for run in open_runs(ledger()):
-        if _cancelled_while_paused(run):
-            control.request_control(ledger(), run.id, "stop")
-    changed = control.reconcile(ledger())
+    stopped = [run for run in open_runs(ledger()) if _cancelled_while_away(run) and _stopped(run)]
+    changed = control.reconcile(ledger(), comes_back=comes_back)
     for run in changed:
         get_run_logger().warning("Run %s is %s: %s", run.uid, run.status, control.WORKER_GONE)
         _end_flow_run(run)
-    return {run.uid: run.status for run in changed}
+    return {run.uid: get_run(ledger(), run.id).status for run in (*stopped, *changed)}
+
+
+def _stopped(run: RunRecord) -> bool:
+    """Stops a run whose flow run was cancelled; False where it has ended meanwhile."""
+    try:
+        control.request_control(ledger(), run.id, "stop")
+    except RunConflictError:
+        return False
+    get_run_logger().warning("Run %s is stopped: its flow run was cancelled", run.uid)
+    return True
 
 
 def _end_flow_run(run: RunRecord) -> None:
@@ -37,14 +47,18 @@ def _end_flow_run(run: RunRecord) -> None:
             client.set_flow_run_state(flow_run.id, Crashed(message=control.WORKER_GONE.capitalize() + "."))
 
 
-def _cancelled_while_paused(run: RunRecord) -> bool:
-    """Whether a person has cancelled a suspended flow run: no process is there to notice.
+AWAY = {("paused", "pause"), ("scheduled", "run")}
+"""Status and control of a run that is suspended, or waits to be due."""
+
+
+def _cancelled_while_away(run: RunRecord) -> bool:
+    """Whether a person has cancelled a flow run that has no process to notice it.
 
     With a message, Cancelled is Prefect's own doing, because a deployment's slot was lost on the way up.
     """
-    if run.status != "paused" or run.control != "pause":
+    if (run.status, run.control) not in AWAY:
         return False
     with flow_run_of(run) as (_, flow_run):
         state = flow_run.state if flow_run else None
         cancelled = state is not None and state.type == StateType.CANCELLED and not state.message
-        return cancelled and get_run(ledger(), run.id).control == "pause"
+        return cancelled and get_run(ledger(), run.id).control == run.control

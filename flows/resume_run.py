@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.hooks import interrupt_crashed_run, stop_cancelled_run
 from flows.work_on_run import RUNNER, work_on
+from tasks.runners import chosen_runner
 
 
 @flow(
@@ -25,4 +26,5 @@ def resume_run(run: str) -> dict[str, Any]:
     Returns:
         The report of the run, as `clarion report --json` prints it.
     """
+    chosen_runner()  # a setting that is not valid interrupts nothing
     return work_on(run, resumed=True)

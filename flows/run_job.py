@@ -11,11 +11,13 @@ from pydantic import AwareDatetime, BeforeValidator, PositiveInt
 from blocks.http_action import load_action
 from blocks.job import Job, load_job
 from clarion import jobfile
-from clarion.campaign import resolve_actions
+from clarion.compiling import resolve_actions
 from clarion.ledger.runs import NewRun, RunRecord, create_run, run_with_key
 from clarion.models import job as core
+from flows.catch_up import missed
 from flows.hooks import interrupt_crashed_run, stop_cancelled_run
 from flows.work_on_run import RUNNER, work_on
+from tasks.runners import chosen_runner
 from tasks.sessions import check_job, ledger
 
 
@@ -84,11 +86,16 @@ def run_job(  # noqa: PLR0917  # a flow's parameters are given by position as we
         new: Start although an earlier run of the job is unfinished. Its open recipients may then get both.
 
     Returns:
-        The report of the run, as `clarion report --json` prints it.
+        The report of the run, as `clarion report --json` prints it. Of a deployment's run that was stopped,
+        or missed and is not made up for, Prefect's state for that.
     """
+    key = _run_key()
+    left_out: Any = None if run_with_key(ledger(), job.name, key) else missed(job.schedule)
+    if left_out is not None:
+        return left_out
     run = open_run(
         job,
-        run_key=_run_key(),
+        run_key=key,
         kind="rehearsal" if against else "run",
         name=name or None,
         start_at=start_at,
@@ -138,8 +145,9 @@ def prepare(job: core.Job, *, against: str | None = None) -> core.Job:
     """The job with its saved actions taken in, checked as far as that goes without judging its rows.
 
     Raises:
-        InputError: The job is not valid.
+        InputError: The job is not valid, or the setting of the runner is not.
     """
+    chosen_runner()
     whole = resolve_actions(job, load=load_action)
     check_job(whole, against=against)
     return whole

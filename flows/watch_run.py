@@ -22,6 +22,7 @@ from clarion.errors import RunConflictError
 from clarion.ledger.control import Control, request_control
 from clarion.ledger.runs import RunRecord, get_run
 from clarion.ledger.workers import RENEW_SECONDS, keep_lease, register_worker, retire_worker
+from flows.shield import shield
 from tasks.sessions import halt, ledger
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ AGAIN_SECONDS = 0.1
 
 JOIN_SECONDS = 1.0
 """An API that does not answer keeps nobody from leaving."""
+
+SUSPENDED_FROM = {StateType.RUNNING, StateType.PAUSED, StateType.SCHEDULED}
+"""Of a flow run in another state a person has made something else than a pause."""
 
 
 class Watch:
@@ -54,6 +58,14 @@ class Watch:
 
     def __enter__(self) -> None:
         """Takes the lease and begins to listen."""
+        try:
+            with shield() as shielded:  # else a signal could lose the lease that is just taken
+                shielded(self._begin)
+        except BaseException:
+            self._end()
+            raise
+
+    def _begin(self) -> None:
         self._token = register_worker(ledger(), self._run.id)
         self._renew_at = time.monotonic() + RENEW_SECONDS
         self._start(self._keep)
@@ -64,6 +76,9 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Gives the lease up."""
+        self._end()
+
+    def _end(self) -> None:
         self._over.set()
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
@@ -143,12 +158,16 @@ def suspend() -> NoReturn:
         Pause: Always; Prefect's engine ends the process on it.
     """
     flow_run_id = UUID(flow_run.id)
-    message = "Paused. Resume, or `clarion resume`, goes on where it stopped."
     with prefect_client() as client:
         state = client.read_flow_run(flow_run_id).state
-        if state is not None and state.type in {StateType.RUNNING, StateType.PAUSED}:
-            # The key is new: Prefect takes each only once. Forced, as a pause may replace a pause so only.
-            suspended: State[Any] = Suspended(message=message, pause_key=uuid4().hex)
-            client.set_flow_run_state(flow_run_id, suspended, force=state.type == StateType.PAUSED)
+        if state is not None and state.type in SUSPENDED_FROM:
+            # Forced: by its rules Prefect suspends only what is running.
+            client.set_flow_run_state(flow_run_id, suspension(), force=state.type != StateType.RUNNING)
             state = client.read_flow_run(flow_run_id).state
     raise Pause(state=state)
+
+
+def suspension() -> State[Any]:
+    """Prefect's state for a run that is paused; its key is new, as Prefect takes each only once."""
+    message = "Paused. Resume, or `clarion resume`, goes on where it stopped."
+    return Suspended(message=message, pause_key=uuid4().hex)

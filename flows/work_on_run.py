@@ -1,37 +1,51 @@
 """What the flows do with a run: bring it to its end, from wherever it stands."""
 
-import queue
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-from prefect import Task, unmapped
 from prefect.exceptions import Pause
-from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from clarion.errors import ClarionError, RunConflictError
-from clarion.ledger.claims import Slice, expire
+from clarion.ledger.claims import expire
 from clarion.ledger.control import AT_WORK, end_stopped, mark_paused, request_control, take_up
 from clarion.ledger.runs import RunRecord, find_run, get_run, set_status
 from clarion.ledger.workers import claimed_by_others
-from clarion.reporting import build_report
-from clarion.sending.sender import SliceResult
+from clarion.reporting import build_report, told
+from clarion.sending.session import RunSession
 from clarion.slices import WINDOW, SliceFeed, slice_size
+from flows.hand_out_slices import Handout, handing_out
+from flows.shield import shield
+from flows.wait_for_due import (
+    HeldError,
+    came_back_by_itself,
+    give_way,
+    leave_if_held,
+    leave_until_start,
+    schedule_again,
+)
 from flows.watch_run import LOOK_SECONDS, Watch, may_suspend, suspend
-from tasks.deliver import deliver_with
+from tasks.notify import tell_paused
 from tasks.plan import plan
 from tasks.progress import Progress
-from tasks.sessions import leave, ledger, open_session
+from tasks.runners import Runner, chosen_runner
+from tasks.sessions import halt, leave, ledger, open_session, start_processes
 from tasks.summarize import show_report, summarize
 
 THREADS = WINDOW + 8
 """A slice that waits for Prefect's retry holds its thread: as many as slices, and some to spare."""
 
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=THREADS)  # its futures are invariant: typed it fits no flow
+"""Where the flow's tasks run; slices may go elsewhere, as `tasks.runners.chosen_runner` tells."""
+
+
+class RunInterruptedError(ClarionError):
+    """The run is interrupted."""
 
 
 def work_on(run_uid: str, *, resumed: bool = False) -> Any:
@@ -40,56 +54,77 @@ def work_on(run_uid: str, *, resumed: bool = False) -> Any:
     Args:
         run_uid: The run.
         resumed: A person asks for it: where the run is paused, it goes on. So it does for the flow run that
-            worked on it before, as only Resume and Retry bring that one back.
+            worked on it before, unless that has only waited: then Resume or Retry has brought it back.
 
     Returns:
         The report; of a deployment's run that was stopped, Prefect's state for that.
 
     Raises:
-        Pause: A deployment's run is paused: its process ends here, and Resume starts another.
+        Pause: A deployment's run is paused, or waits for long: its process ends here. Resume, or its time,
+            starts another.
+        RunInterruptedError: Something is left to be sent, and this process may not send it any more.
     """
     database = ledger()
     run = find_run(database, run_uid)
     if run.ended and not (run.status == "failed" and run.planned_at is None):
         return build_report(database, run)
-    go_on = resumed or (flow_run.id is not None and run.flow_run_id == flow_run.id)
-    take_up(database, run.id, flow_run_id=flow_run.id, go_on=go_on)
+    take_up(database, run.id, flow_run_id=flow_run.id, go_on=resumed or _brought_back(run))
     try:
-        paused = _work_unless_paused(run)
+        left = _work_unless_left(run)
     except BaseException as exc:
-        leave(run_uid)
-        if not _end_interrupted(run, exc):
+        with shield() as shielded:  # from another signal
+            stopped = shielded(partial(_end_interrupted, run, exc))
+        if not stopped:
             raise
     else:
-        if paused:
+        if left == "paused":
             suspend()
+        if left == "held":
+            give_way(run)
     report = summarize(run_uid)
     show_report(report)
+    if report["status"] == "interrupted":
+        raise RunInterruptedError(
+            f"run {run_uid} is interrupted: {report['reason']}; `clarion resume {run_uid}` goes on"
+        )
     stopped = report["status"] == "stopped" and may_suspend()
     return Cancelled(message="Stopped.") if stopped else report
 
 
-def _work_unless_paused(run: RunRecord) -> bool:
-    """Works on a run until it has its last status; True where it is paused and its worker has to be left."""
+def _brought_back(run: RunRecord) -> bool:
+    """Whether a person has brought back the flow run that worked on a run before."""
+    if flow_run.id is None or run.flow_run_id != flow_run.id:
+        return False
+    return run.control != "pause" or not came_back_by_itself()
+
+
+def _work_unless_left(run: RunRecord) -> Literal["paused", "held"] | None:
+    """Works on a run until it has its last status; else why its worker has to be left."""
     try:
         with Watch(run):
-            _work(run)
+            try:
+                _work(run)
+            except HeldError as held:
+                leave(run.uid, patiently=True)
+                schedule_again(run, held)
+                return "held"
     except Pause:  # from `_pause`, or from Prefect itself, which heard the UI's Pause button first
+        halt(run.uid, "pause")
         leave(run.uid, patiently=True)
         if not get_run(ledger(), run.id).ended:
             request_control(ledger(), run.id, "pause")
             mark_paused(ledger(), run.id)
-        return True
-    return False
+        return "paused"
+    return None
 
 
 def _end_interrupted(run: RunRecord, error: BaseException) -> bool:
-    """Ends the work on a run after an error or a signal; whether a person's stop is behind it."""
+    """Leaves a run after an error or a signal; whether a person's stop is behind it."""
+    leave(run.uid)
     database = ledger()
     if get_run(database, run.id).control == "stop":
         end_stopped(database, run.id)
-    reason = error.message if isinstance(error, ClarionError) else type(error).__name__
-    set_status(database, run.id, "interrupted", reason=reason, only_from=AT_WORK)
+    set_status(database, run.id, "interrupted", reason=told(error), only_from=AT_WORK)
     return isinstance(error, RunConflictError) and get_run(database, run.id).status == "stopped"
 
 
@@ -101,6 +136,7 @@ def _work(run: RunRecord) -> None:
         leave(run.uid, patiently=True)
         control = get_run(ledger(), run.id).control
         if control == "pause":
+            tell_paused(get_run(ledger(), run.id))
             _pause(run)
         elif control == "stop":
             break
@@ -113,21 +149,29 @@ def _advance(run: RunRecord, progress: Progress) -> bool:
     database = ledger()
     if not _wait_for_start(run):
         return False
+    runner = chosen_runner()
+    if runner.kind == "process":  # they start while the run is planned
+        start_processes(run.uid, runner.workers)
     if get_run(database, run.id).planned_at is None:
         plan(run.uid)
     if get_run(database, run.id).control != "run":
         return False
-    set_status(database, run.id, "running", only_from=("interrupted", "paused"))
+    set_status(database, run.id, "running", only_from=("scheduled", "interrupted", "paused"))
     return _deliver(run, progress)
 
 
 def _wait_for_start(run: RunRecord) -> bool:
-    """Waits for the run's time. False where a person stopped or paused it meanwhile."""
+    """Waits for the run's time. False where a person stopped or paused it meanwhile.
+
+    Raises:
+        HeldError: That is long, and its worker has to be left.
+    """
     while get_run(ledger(), run.id).control == "run":
-        left = (run.start_at - datetime.now(UTC)).total_seconds() if run.start_at else 0
-        if left <= 0:
+        if run.start_at is None or run.start_at <= datetime.now(UTC):
             return True
-        time.sleep(min(left, LOOK_SECONDS))
+        leave_until_start(run.start_at)
+        left = (run.start_at - datetime.now(UTC)).total_seconds()
+        time.sleep(max(0.0, min(left, LOOK_SECONDS)))
     return False
 
 
@@ -149,61 +193,63 @@ def _deliver(run: RunRecord, progress: Progress) -> bool:
     Returns:
         False where a person's word ended it. Slices may then still wait for Prefect's retry: they find their
         session halted.
+
+    Raises:
+        HeldError: All that is left has to wait for long, and its worker has to be left.
     """
     session = open_session(run.uid)
+    runner = chosen_runner()
     feed = SliceFeed(
         database=ledger(),
         run_id=run.id,
         actions=sorted(session.limits),
-        size=slice_size(get_run(ledger(), run.id).pending),
+        size=slice_size(
+            get_run(ledger(), run.id).pending, window=runner.window, most=runner.most_slice_items
+        ),
     )
-    tasks = {
-        name: deliver_with(action.action.retry_policy) for name, action in session.campaign.actions.items()
-    }
-    finished: queue.SimpleQueue[PrefectFuture[SliceResult]] = queue.SimpleQueue()
-    out: dict[PrefectFuture[SliceResult], Slice] = {}
-    while session.control == "run":
-        if session.may_send:
-            out.update(_map(feed.take(WINDOW - len(out)), tasks, run.uid, finished))
-        idle = not out and not (session.may_send and feed.open_work().pending)
-        if idle and not claimed_by_others(ledger(), run.id, token=session.token):
-            break
-        for future in _finished(finished, LOOK_SECONDS if out or idle else feed.wait_seconds(LOOK_SECONDS)):
-            part = out.pop(future)
-            feed.done(part, held_seconds=future.result().held_seconds)
-        progress.update()
+    with handing_out(run, session.campaign, runner) as handout:
+        try:
+            with shield() as shielded:
+                turn = partial(_turn, session, feed, handout, runner)
+                while session.control == "run" and shielded(turn):
+                    shielded(progress.update)
+        except Pause:  # Prefect heard the UI's Pause button first
+            _hear_pause(run)
+        except HeldError:
+            progress.update(at_once=True)
+            raise
     progress.update(at_once=True)
     return session.control == "run"
 
 
-def _map(
-    parts: Sequence[Slice],
-    tasks: Mapping[str, Task[..., SliceResult]],
-    run_uid: str,
-    finished: "queue.SimpleQueue[PrefectFuture[SliceResult]]",
-) -> dict[PrefectFuture[SliceResult], Slice]:
-    """Maps each action's own task over its slices; a future that is done puts itself into `finished`."""
-    mapped: dict[PrefectFuture[SliceResult], Slice] = {}
-    for action in sorted({part.action for part in parts}):
-        of_action = [part for part in parts if part.action == action]
-        task = tasks[action]
-        futures = task.map(of_action, run_uid=unmapped(run_uid), retries=unmapped(task.retries))
-        mapped.update(zip(futures, of_action, strict=True))
-    for future in mapped:
-        future.add_done_callback(finished.put)
-    return mapped
+def _turn(session: RunSession, feed: SliceFeed, handout: Handout, runner: Runner) -> bool:
+    """Hands out what is due, and takes back what is done. False where nothing is left to be done.
+
+    Raises:
+        HeldError: All that is left has to wait for long, and its worker has to be left.
+    """
+    run_id = session.run.id
+    if runner.on_cluster:  # whose processes leave a run that somebody took for dead
+        set_status(ledger(), run_id, "running", only_from=("interrupted",))
+    if session.may_send:
+        handout.add(feed.take(runner.window - len(handout)))
+    alone = not handout and not claimed_by_others(ledger(), run_id, token=session.token)
+    work = feed.open_work() if session.may_send and not handout else None
+    idle = not handout and not (work and work.pending)
+    if alone and idle:
+        return False
+    if alone and work:
+        leave_if_held(work, send_until=session.run.send_until)
+    seconds = LOOK_SECONDS if handout or idle else feed.wait_seconds(LOOK_SECONDS)
+    for part, result in handout.back(seconds):
+        feed.done(part, held_seconds=result.held_seconds)
+    return True
 
 
-def _finished(
-    finished: "queue.SimpleQueue[PrefectFuture[SliceResult]]", seconds: float
-) -> Iterator[PrefectFuture[SliceResult]]:
-    """The futures that are done, after waiting for the first of them for at most so long."""
-    try:
-        yield finished.get(timeout=seconds)
-        while True:
-            yield finished.get_nowait()
-    except queue.Empty:
-        return
+def _hear_pause(run: RunRecord) -> None:
+    with suppress(RunConflictError):  # it is to stop, or has ended
+        request_control(ledger(), run.id, "pause")
+    halt(run.uid, get_run(ledger(), run.id).control)
 
 
 def _end(run: RunRecord) -> None:

@@ -9,7 +9,7 @@ from clarion.errors import ClarionError
 from clarion.ledger.claims import Slice
 from clarion.models.action import RetryPolicy
 from clarion.sending.sender import LONG_WAIT_SECONDS, SliceResult
-from tasks.sessions import sender, session_of
+from tasks.sessions import deliver_slice, session_at_work
 
 
 class ItemsLeftError(ClarionError):
@@ -38,8 +38,8 @@ def deliver(part: Slice, run_uid: str, retries: int) -> SliceResult:
     Raises:
         ItemsLeftError: Items are to be tried again within 5 s: Prefect's retry does.
     """
-    session = session_of(run_uid)
-    result = sender().deliver(session, part)
+    with session_at_work(run_uid) as session:
+        result = deliver_slice(session, part)
     soon = result.pending and max(result.due_in_seconds, result.held_seconds) <= LONG_WAIT_SECONDS
     if soon and session.may_send and (task_run.run_count or 1) <= retries:
         raise ItemsLeftError(f"items left to try again: {result.pending}")

@@ -1,16 +1,24 @@
 """The first step of a run: its lists become run items."""
 
+import threading
+from concurrent.futures import Future, wait
+from contextlib import closing
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from clarion.ahead import made_ahead
 from clarion.errors import ClarionError
 from clarion.ledger.plans import PlanWriter
-from clarion.ledger.runs import find_run
+from clarion.ledger.runs import RunRecord, find_run
 from clarion.planning import Planner
 from tasks.sessions import compiled, ledger, list_reader
+
+LEAVE_SECONDS = 5.0
+"""How long a planner that is told to leave may take over what it reads; it writes no more."""
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
@@ -29,19 +37,17 @@ def plan(run_uid: str) -> int:
     database = ledger()
     run = find_run(database, run_uid)
     writer = PlanWriter(database, run.id)
+    made: Future[None] = Future()
     try:
-        writer.begin()
-        campaign = compiled(run)
-        reader = list_reader(campaign.job, base=Path(run.base))
-        planner = Planner(campaign=campaign, run=run.scope(), now=datetime.now(UTC), reader=reader)
-        for items in planner.plan():
-            writer.write(items)
-        writer.finish(limit=run.item_limit, bad_rows=reader.report.bad_rows)
+        # Aside, where no signal is lost: pandas swallows what its handler raises within it.
+        threading.Thread(target=copy_context().run, args=(_make, run, writer, made), daemon=True).start()
+        made.result()
     except ClarionError as exc:
         writer.discard(exc.message)
         raise
     except BaseException:
         writer.leave()
+        wait([made], LEAVE_SECONDS)
         raise
     planned = find_run(database, run_uid)
     get_run_logger().info(
@@ -52,3 +58,30 @@ def plan(run_uid: str) -> int:
         planned.skipped,
     )
     return planned.pending
+
+
+def _make(run: RunRecord, writer: PlanWriter, made: Future[None]) -> None:
+    try:
+        _write(run, writer)
+    except BaseException as exc:  # noqa: BLE001  # whoever waits for it raises it
+        made.set_exception(exc)
+    else:
+        made.set_result(None)
+
+
+def _write(run: RunRecord, writer: PlanWriter) -> None:
+    writer.begin()
+    campaign = compiled(run)
+    reader = list_reader(campaign.job, base=Path(run.base))
+    planner = Planner(
+        campaign=campaign,
+        run=run.scope(),
+        now=datetime.now(UTC),
+        reader=reader,
+        start_at=run.start_at,
+        send_until=run.send_until,
+    )
+    with closing(made_ahead(planner.plan())) as chunks:
+        for items in chunks:
+            writer.write(items)
+    writer.finish(limit=run.item_limit, bad_rows=reader.report.bad_rows, fell_back=planner.fell_back)

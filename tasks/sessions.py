@@ -1,34 +1,47 @@
-"""A worker process's part in runs: one sender, one session a run, shared by the task runs in it."""
+"""A worker process's part in runs: one sender, one session a run, shared by the task runs in it.
+
+The process of a flow has its session from the flow, and may have sender processes that send in its place. In
+a process of a cluster nobody opens or closes one: it visits the run for as long as slices are at work in it.
+"""
 
 import os
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 
 import httpx
 
 from blocks.credentials import load_credentials
-from clarion.campaign import Campaign, compile_job
+from blocks.notifications import load_notifier
+from clarion.campaign import Campaign
+from clarion.compiling import compile_job
 from clarion.errors import JobError, SettingError
+from clarion.ledger.claims import Slice
 from clarion.ledger.database import Database, database_url
 from clarion.ledger.items import run_list_frames
+from clarion.ledger.limits import limit_key
+from clarion.ledger.named_limits import NamedLimit
 from clarion.ledger.runs import RunRecord, find_run
 from clarion.models.credentials import ApiKey, dummy_credentials, split_reference
 from clarion.models.job import Job
 from clarion.sending.auth import RequestAuth
-from clarion.sending.sender import Sender
+from clarion.sending.sender import Sender, SliceResult
 from clarion.sending.session import Mask, RunSession
 from clarion.sending.wire import Wire
 from clarion.sending.writer import Limit
 from clarion.sources import ListReader
+from tasks.processes import ProcessLostError, SenderProcesses
+from tasks.visits import Visit
 
 CONNECTIONS_SETTING = "CLARION_CONNECTIONS"
 DEFAULT_CONNECTIONS = 64
 
 _lock = threading.Lock()
 _sessions: dict[tuple[str, str], RunSession] = {}
+_processes: dict[tuple[str, str], SenderProcesses] = {}
+_visits: dict[tuple[str, str], Visit] = {}
 
 
 def connections() -> int:
@@ -87,48 +100,103 @@ def open_session(run_uid: str) -> RunSession:
         return _open(run_uid) if session is None or session.halted.is_set() else session
 
 
+def start_processes(run_uid: str, count: int) -> None:
+    """Has a run's slices sent by so many sender processes from now on, until the run is left."""
+    if (database_url(), run_uid) not in _processes:
+        _processes[database_url(), run_uid] = SenderProcesses(run_uid, count)
+
+
+@contextmanager
+def session_at_work(run_uid: str) -> Generator[RunSession]:
+    """The session for a slice: the flow's own, where the flow is in this process, else one of a visit."""
+    key = database_url(), run_uid
+    with _lock:
+        session, visit = _sessions.get(key), _visits.get(key)
+        if session is None:
+            if visit is None or not visit.join():
+                visit = _visits[key] = Visit(sender(), _opened(run_uid), ledger())
+            session = visit.session
+    try:
+        yield session
+    finally:
+        if visit is not None:
+            visit.end()
+
+
+def deliver_slice(session: RunSession, part: Slice) -> SliceResult:
+    """Sends what is due of a slice, in a sender process where the run has any; as `Sender.deliver` does."""
+    processes = _processes.get((database_url(), session.run.uid))
+    if processes is not None and not session.halted.is_set():
+        try:
+            return processes.deliver(part)
+        except ProcessLostError:
+            if not session.halted.is_set():
+                raise
+    return sender().deliver(session, part)  # a halted one only tells what is left
+
+
 def _open(run_uid: str) -> RunSession:
+    session = _sessions[database_url(), run_uid] = _opened(run_uid)
+    return session
+
+
+def _opened(run_uid: str) -> RunSession:
     run = find_run(ledger(), run_uid)
     campaign = compiled(run)
-    session = sender().open(
+    return sender().open(
         run,
         campaign,
         auths=_auths(campaign, run),
         limits=limits_of(campaign, run),
         masks={} if run.against else _masks(campaign),
     )
-    _sessions[database_url(), run_uid] = session
-    return session
 
 
 def halt(run_uid: str, control: str) -> None:
-    """Sends nothing more of a run from this process, because of what a person asked for."""
+    """Sends nothing more of a run from here, because of what a person asked for."""
     session = _sessions.get((database_url(), run_uid))
+    processes = _processes.get((database_url(), run_uid))
     if session is not None:
         sender().halt(session, control)
+    if processes is not None:
+        processes.halt(control)
 
 
-def leave(run_uid: str, *, patiently: bool = False) -> int:
-    """Leaves a run: gives back what is unsent, waits for answers on their way, 8 s or as long as they take.
-
-    Returns:
-        How many items became unknown.
-    """
+def leave(run_uid: str, *, patiently: bool = False) -> None:
+    """Leaves a run: gives back what is unsent, waits for answers on their way, 8 s or patiently."""
     session = _sessions.get((database_url(), run_uid))
-    if session is None:
-        return 0
+    processes = _processes.pop((database_url(), run_uid), None)
+    try:
+        if processes is not None and patiently:
+            processes.drain()
+        if session is not None:
+            _leave_session(session, patiently=patiently)
+    finally:
+        if processes is not None:
+            processes.leave()
+
+
+def _leave_session(session: RunSession, *, patiently: bool) -> None:
     if patiently:
         sender().drain(session)
-    return sender().leave(session)
+    sender().leave(session)
 
 
 def limits_of(campaign: Campaign, run: RunRecord) -> dict[str, Limit]:
     """What paces each action: a saved one by its block, an inline one by job and name; a rehearsal apart."""
-    apart = f"against/{run.against}/" if run.against else ""
     return {
         name: Limit(
-            key=f"{apart}{name if '/' in name else f'job/{campaign.job.name}/{name}'}",
+            key=limit_key(job_name=campaign.job.name, action=name, against=run.against),
             tps=action.action.tps,
+            named=tuple(
+                NamedLimit(
+                    name=limit.name,
+                    tps=limit.tps,
+                    concurrency=limit.concurrency,
+                    keyed=limit.key is not None,
+                )
+                for limit in action.action.limits
+            ),
         )
         for name, action in campaign.actions.items()
     }
@@ -174,6 +242,8 @@ def check_job(job: Job, *, against: str | None) -> None:
     if against is None:
         for reference in _references(campaign).values():
             load_credentials(reference)
+        if job.notify is not None:
+            load_notifier(job.notify)
     else:
         for reference in _references(campaign).values():
             split_reference(reference)
@@ -209,12 +279,11 @@ def check_address(against: str) -> None:
 
 
 def _references(campaign: Campaign) -> dict[str, str]:
-    """The credentials that the segments' actions name."""
-    used = {segment.action for segment in campaign.segments}
+    """The credentials that the actions of the segments and of their fallback steps name."""
     return {
         name: action.action.credentials
         for name, action in campaign.actions.items()
-        if name in used and action.action.credentials is not None
+        if name in campaign.used_actions and action.action.credentials is not None
     }
 
 

@@ -41,6 +41,19 @@ class Condition:
         """The (scope, attribute) pairs it names; of `response.body.status` that is (response, body)."""
         return frozenset(self._named)
 
+    def depth(self, path: tuple[str, str]) -> int:
+        """How far it looks below an attribute, as `("response", "body")`: 1 for `response.body.id`.
+
+        0 where it takes the attribute as a whole; -1 where it does not name it.
+        """
+        scope, name = path
+        depths = [
+            len(leaf.path) - 1
+            for leaf in attributes(self._tree)
+            if (leaf.scope, str(leaf.path[0])) == (scope, name)
+        ]
+        return max(depths, default=-1)
+
     def check(self, known: Mapping[str, Collection[str]]) -> None:
         """Refuses attributes that no row can have.
 

@@ -7,19 +7,31 @@ token may still turn unknown into the truth, and nobody else's.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from clarion.errors import RunConflictError
+from clarion.fallback import NextStep
 from clarion.ledger.database import Database, utc_now
-from clarion.ledger.item_statements import CLAIM, HELD, LOCK, PENDING, SETTLE, due_now
+from clarion.ledger.fallbacks import first_free
+from clarion.ledger.item_statements import (
+    CANDIDATES,
+    CLAIM,
+    CLAIM_CHOSEN,
+    HELD,
+    LOCK,
+    PENDING,
+    RELEASE,
+    RELEASED_AT_ONCE,
+    SETTLE,
+    overdue,
+)
 from clarion.ledger.runs import count_changes
-from clarion.ledger.tables import ATTEMPT, ENDED_STATUSES, RUN, RUN_ITEM
+from clarion.ledger.tables import ATTEMPT, RUN, RUN_ITEM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,9 @@ class ClaimedItem:
     step: int
     epoch: int
     attempts: int
+    in_doubt: bool = False
+    fallback: str | None = None
+    timezone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,9 @@ class Settlement:
 
     `status` is succeeded, failed, unknown, skipped, or pending to be tried again from `due_at` on.
     `outcome` names the call in the attempt log where another try follows; None where no call was made.
+    `in_doubt` tells that a call under the same idempotency key is still without a definite answer.
+    `fallback` is what a failed item is tried with instead, in order: the first that reaches nobody else's
+    recipient counts, and is then what it has `fallen_back_to`.
     """
 
     item: ClaimedItem
@@ -67,15 +85,9 @@ class Settlement:
     latency_ms: float | None = None
     outcome: str | None = None
     idempotency_key: str = ""
-
-
-def _due_in(run_id: int, part: Slice) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        RUN_ITEM.c.run_id == run_id,
-        RUN_ITEM.c.action == part.action,
-        RUN_ITEM.c.status == PENDING,
-        RUN_ITEM.c.id.between(part.first_id, part.last_id),
-    )
+    in_doubt: bool = False
+    fallback: tuple[NextStep, ...] = ()
+    fallen_back_to: NextStep | None = None
 
 
 def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most: int) -> list[ClaimedItem]:
@@ -90,18 +102,31 @@ def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most:
         token: The worker's.
         most: At least 1.
     """
-    rows = connection.execute(
-        CLAIM,
-        {
-            "run": run_id,
-            "of_action": part.action,
-            "first": part.first_id,
-            "last": part.last_id,
-            "most": most,
-            "token": token,
-        },
-    )
+    where = _looked_at(run_id, part)
+    rows = connection.execute(CLAIM, {**where, "most": most, "token": token}).all()
+    if len(rows) < most and connection.execute(RELEASE, where).rowcount:
+        rows = [*rows, *connection.execute(CLAIM, {**where, "most": most - len(rows), "token": token})]
     return [ClaimedItem(*row) for row in rows]
+
+
+def due_items(connection: Connection, *, run_id: int, part: Slice, most: int) -> list[tuple[int, str]]:
+    """Id and limit keys (empty where it has none) of what `claim` would take, in the order of the ids."""
+    where = _looked_at(run_id, part)
+    rows = connection.execute(CANDIDATES, {**where, "most": most}).all()
+    if len(rows) < most and connection.execute(RELEASE, where).rowcount:
+        rows = connection.execute(CANDIDATES, {**where, "most": most}).all()
+    return [(item_id, limit_keys or "") for item_id, limit_keys in rows]
+
+
+def claim_chosen(connection: Connection, *, ids: Sequence[int], token: str) -> list[ClaimedItem]:
+    """Moves those of the items that are still pending to sending, under `token`; the caller counts them."""
+    chosen = _json([{"id": each} for each in ids])
+    rows = connection.execute(CLAIM_CHOSEN[connection.dialect.name], {"results": chosen, "token": token})
+    return [ClaimedItem(*row) for row in rows]
+
+
+def _looked_at(run_id: int, part: Slice) -> dict[str, Any]:
+    return {"run": run_id, "of_action": part.action, "first": part.first_id, "last": part.last_id}
 
 
 def settle(connection: Connection, *, run_id: int, token: str, results: Sequence[Settlement]) -> Counter[str]:
@@ -125,6 +150,13 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
     ]
     if not valid:
         return Counter()
+    # What comes late, to an item that was unknown by then, is recorded; the run may have ended on it.
+    valid = [
+        _fallen_back(connection, run_id, result)
+        if result.fallback and held[result.item.id] == "sending"
+        else result
+        for result in valid
+    ]
     values = [_settled_values(result) for result in valid]
     connection.execute(SETTLE[connection.dialect.name], {"results": _json(values)})
     attempts = [_attempt_values(run_id, result) for result in valid if result.outcome is not None]
@@ -133,6 +165,24 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
     changes = Counter(result.status for result in valid)
     changes.subtract(Counter(held[result.item.id] for result in valid))
     return changes
+
+
+def _fallen_back(connection: Connection, run_id: int, result: Settlement) -> Settlement:
+    """The item at the first of its next steps that is free, with all tries before it; else as it failed."""
+    step = first_free(
+        connection, run_id=run_id, item_id=result.item.id, steps=result.fallback, record=result.item.fallback
+    )
+    if step is None:
+        return result
+    return replace(
+        result,
+        status="pending",
+        reason=None,
+        attempts=0,
+        epoch=0,
+        outcome=result.reason if result.idempotency_key else None,
+        fallen_back_to=step,
+    )
 
 
 def lock_items(connection: Connection, ids: Sequence[int]) -> None:
@@ -158,7 +208,7 @@ def _json(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _settled_values(result: Settlement) -> dict[str, Any]:
-    due_at = result.due_at
+    due_at, current = result.due_at, result.fallen_back_to or result.item
     return {
         "id": result.item.id,
         "status": result.status,
@@ -171,6 +221,10 @@ def _settled_values(result: Settlement) -> dict[str, Any]:
         "error_code": _stored(result.error_code),
         "error": _stored(result.error),
         "latency_ms": result.latency_ms,
+        "in_doubt": result.in_doubt,
+        "step": current.step,
+        "action": current.action,
+        "recipient": current.recipient,
     }
 
 
@@ -212,30 +266,52 @@ class OpenWork:
 
 def open_work(connection: Connection, *, run_id: int, part: Slice | None = None) -> OpenWork:
     """What of a slice, or of the whole run, is pending."""
-    where = (
-        [RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == "pending"]
-        if part is None
-        else [_due_in(run_id, part)]
-    )
-    at_once = sa.func.sum(sa.case((RUN_ITEM.c.due_at.is_(None), 1), else_=0))
-    pending, undated, due_at, now = connection.execute(
-        sa.select(
-            sa.func.count(), sa.func.coalesce(at_once, 0), sa.func.min(RUN_ITEM.c.due_at), utc_now()
-        ).where(*where)
-    ).one()
-    return OpenWork(pending=pending, due_at=None if undated else due_at, now=now)
+    where = [RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status == PENDING]
+    if part is not None:
+        where += [RUN_ITEM.c.action == part.action, RUN_ITEM.c.id.between(part.first_id, part.last_id)]
+    at_once = sa.select(RUN_ITEM.c.id).where(*where, RUN_ITEM.c.due_at.is_(None))
+    first = sa.select(sa.func.min(RUN_ITEM.c.due_at)).where(*where, RUN_ITEM.c.due_at.is_not(None))
+    now = connection.execute(sa.select(utc_now())).scalar_one()
+    if connection.execute(at_once.limit(1)).first() is not None:
+        due_at = None
+    else:
+        due_at = connection.execute(first).scalar_one()
+    if part is None:  # the counter knows, where a million items may wait
+        pending = sa.select(RUN.c.pending).where(RUN.c.id == run_id)
+    else:
+        counts = [sa.select(sa.func.count()).where(*where, only).scalar_subquery() for only in _TIMED]
+        pending = sa.select(counts[0] + counts[1])
+    return OpenWork(pending=connection.execute(pending).scalar_one(), due_at=due_at, now=now)
+
+
+_TIMED = (RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at.is_not(None))
+"""Each of these has an index of its own."""
+
+def release_due(database: Database, run_id: int) -> int:
+    """Makes what of a run was to wait and is due by now claimable, at most 10,000 items; how many."""
+    due = sa.select(RUN_ITEM.c.id).where(overdue(run_id)).order_by(RUN_ITEM.c.due_at)
+    with database.read() as connection:
+        if connection.execute(due.limit(1)).first() is None:
+            return 0
+    some = due.limit(RELEASED_AT_ONCE).with_for_update(skip_locked=True)
+    with database.write() as connection:
+        released = RUN_ITEM.update().where(RUN_ITEM.c.id.in_(some)).values(due_at=None)
+        return connection.execute(released).rowcount
 
 
 def next_slice(connection: Connection, *, run_id: int, action: str, after_id: int, size: int) -> Slice | None:
-    """The next items of an action that are due, at most `size` of them; None where there are no more."""
+    """The next items of an action that may leave at once, at most `size`; None where there are no more.
+
+    What was to wait is among them once `release_due` has found it due.
+    """
     ids = connection.scalars(
         sa.select(RUN_ITEM.c.id)
         .where(
             RUN_ITEM.c.run_id == run_id,
             RUN_ITEM.c.action == action,
-            RUN_ITEM.c.status == "pending",
+            RUN_ITEM.c.status == PENDING,
+            RUN_ITEM.c.due_at.is_(None),
             RUN_ITEM.c.id > after_id,
-            due_now(),
         )
         .order_by(RUN_ITEM.c.id)
         .limit(size)
@@ -244,110 +320,25 @@ def next_slice(connection: Connection, *, run_id: int, action: str, after_id: in
 
 
 def expire(database: Database, run_id: int, *, reason: str) -> int:
-    """Ends what is still pending, skipped where nothing was ever sent for it, else failed; how many."""
+    """Ends what is still pending; how many.
+
+    It is skipped where nothing was ever sent for it, unknown where a call was never answered, else failed.
+    """
     of_run = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "pending")
-    untouched = (RUN_ITEM.c.attempts == 0) & (RUN_ITEM.c.epoch == 0)
     with database.write() as connection:
-        # Whatever call there was, another try was to follow it: the attempt log has it, and its latency.
-        ended = RUN_ITEM.update().values(reason=reason, due_at=None, settled_at=utc_now(), latency_ms=None)
-        skipped = connection.execute(ended.where(of_run, untouched).values(status="skipped")).rowcount
-        failed = connection.execute(ended.where(of_run, ~untouched).values(status="failed")).rowcount
-        changes = {"pending": -skipped - failed, "skipped": skipped, "failed": failed}
-        count_changes(connection, run_id, changes)
-    return skipped + failed
+        return end_pending(connection, run_id, of_run, reason=reason)
 
 
-def _text(column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
-    return sa.cast(column, sa.String)
-
-
-_RUN_UID = sa.select(RUN.c.uid).where(RUN.c.id == RUN_ITEM.c.run_id).scalar_subquery()
-
-_KEY = _RUN_UID + "-" + _text(RUN_ITEM.c.id) + "." + _text(RUN_ITEM.c.step) + "." + _text(RUN_ITEM.c.epoch)
-"""The idempotency key of an item's last call, as the sender makes it."""
-
-
-def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ()) -> int:
-    """Puts failed items back to pending with all their tries before them; how many.
-
-    The answer was definite, so the next call carries a new idempotency key. The call that failed stays in
-    the attempt log.
-    """
-    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed")
-    if reasons:
-        chosen &= RUN_ITEM.c.reason.in_(reasons)
-    with database.write() as connection:
-        _log_last_calls(connection, chosen)
-        again = RUN_ITEM.update().where(chosen).values(
-            status="pending", reason=None, attempts=0, epoch=RUN_ITEM.c.epoch + 1, due_at=None,
-            claim_token=None, settled_at=None, status_code=None, error_code=None, error=None, latency_ms=None,
-        )  # fmt: skip
-        count = connection.execute(again).rowcount
-        count_changes(connection, run_id, {"failed": -count, "pending": count})
-        if count:
-            _reopen(connection, run_id)
-    return count
-
-
-Resolution = Literal["resend", "failed", "succeeded"]
-
-RESOLVED = "resolved"
-"""The reason of what a person settled by hand."""
-
-
-def resolve_unknown(database: Database, run_id: int, resolution: Resolution) -> int:
-    """Settles what is unknown as a person says; how many items.
-
-    A resend carries the same idempotency key: a provider that did get the call does not do it again, where it
-    knows such keys. It counts as another try.
-
-    Raises:
-        RunConflictError: The run was stopped: nothing is sent of it any more.
-    """
-    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "unknown")
-    status = "pending" if resolution == "resend" else resolution
-    with database.write() as connection:
-        run = connection.execute(sa.select(RUN.c.uid, RUN.c.status).where(RUN.c.id == run_id)).one()
-        if resolution == "resend":
-            if run.status == "stopped":
-                raise RunConflictError(f"run {run.uid} is stopped", expected="--unknown succeeded or failed")
-            _log_last_calls(connection, chosen)
-            values: dict[str, Any] = {"reason": None, "due_at": None, "settled_at": None, "latency_ms": None}
-            # Something may have been sent for it: never again is it called skipped.
-            values["attempts"] = sa.case((RUN_ITEM.c.attempts == 0, 1), else_=RUN_ITEM.c.attempts)
-        else:
-            values = {"reason": RESOLVED}
-        resolved = RUN_ITEM.update().where(chosen).values(status=status, claim_token=None, **values)
-        count = connection.execute(resolved).rowcount
-        count_changes(connection, run_id, {"unknown": -count, status: count})
-        if count and status == "pending" and run.status in ENDED_STATUSES:
-            _reopen(connection, run_id)
-        unresolved = (RUN.c.id == run_id) & (RUN.c.status == "unresolved") & (RUN.c.unknown == 0)
-        connection.execute(RUN.update().where(unresolved).values(status="completed"))
-    return count
-
-
-def _log_last_calls(connection: Connection, chosen: sa.ColumnElement[bool]) -> None:
-    """Keeps the last call of items that are tried again; what was settled without one has no latency."""
-    columns = (
-        "run_id", "step", "action", "recipient", "invocation_id", "status_code", "error_code", "error",
-        "latency_ms",
-    )  # fmt: skip
-    calls = sa.select(
-        RUN_ITEM.c.id,
-        *(RUN_ITEM.c[name] for name in columns),
-        _KEY,
-        RUN_ITEM.c.reason,
-        RUN_ITEM.c.settled_at,
-    ).where(chosen, RUN_ITEM.c.latency_ms.is_not(None))
-    connection.execute(
-        ATTEMPT.insert().from_select(
-            ["run_item_id", *columns, "idempotency_key", "outcome", "attempted_at"], calls.with_for_update()
-        )
-    )
-
-
-def _reopen(connection: Connection, run_id: int) -> None:
-    """Makes a run that had ended one that can be resumed."""
-    reopened = {"status": "interrupted", "control": "run", "ended_at": None}
-    connection.execute(RUN.update().where(RUN.c.id == run_id).values(**reopened))
+def end_pending(connection: Connection, run_id: int, which: sa.ColumnElement[bool], *, reason: str) -> int:
+    """Ends pending items of a run as `expire` does, in an open write transaction; how many."""
+    untouched = (RUN_ITEM.c.attempts == 0) & (RUN_ITEM.c.epoch == 0) & (RUN_ITEM.c.step == 0)
+    # Whatever call there was, another try was to follow it: the attempt log has it, and its latency.
+    ended = RUN_ITEM.update().values(reason=reason, due_at=None, settled_at=utc_now(), latency_ms=None)
+    ends = {"unknown": RUN_ITEM.c.in_doubt, "skipped": untouched, "failed": sa.true()}
+    changes = {
+        status: connection.execute(ended.where(which, of_status).values(status=status)).rowcount
+        for status, of_status in ends.items()  # in this order: each takes what is left
+    }
+    total = sum(changes.values())
+    count_changes(connection, run_id, {**changes, "pending": -total})
+    return total

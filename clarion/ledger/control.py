@@ -4,6 +4,7 @@ The processes that work on a run read its control at least once a second. Where 
 does it, and `reconcile` does it for those that died after they were asked.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import sqlalchemy as sa
@@ -22,6 +23,11 @@ AT_WORK = ("scheduled", "planning", "running")
 """What a run is called while a process works on it, or is to begin."""
 
 WORKER_GONE = "no process works on it any more"
+
+
+def _never(run: RunRecord) -> bool:  # noqa: ARG001
+    """No run without a process comes back by itself."""
+    return False
 
 
 def request_control(database: Database, run_id: int, control: Control) -> bool:
@@ -91,23 +97,39 @@ def end_stopped(database: Database, run_id: int) -> None:
 
 
 def mark_paused(database: Database, run_id: int) -> None:
-    """Calls a run paused, unless it has ended or is to go on by now."""
+    """Calls a run paused, unless it has ended or is to go on by now.
+
+    A reason that it has while it is at work is the one of its pause: its provider fails.
+    """
     wanted = (RUN.c.id == run_id) & (RUN.c.control == "pause") & RUN.c.status.not_in(ENDED_STATUSES)
+    kept = sa.case((RUN.c.status.in_((*AT_WORK, "paused")), RUN.c.reason), else_=None)
     with database.write() as connection:
-        connection.execute(RUN.update().where(wanted).values(**status_values("paused")))
+        connection.execute(RUN.update().where(wanted).values({**status_values("paused"), "reason": kept}))
 
 
-def reconcile(database: Database) -> list[RunRecord]:
+def mark_waiting(database: Database, run_id: int, *, reason: str) -> None:
+    """Calls a run scheduled that goes on by itself later, unless it has ended or a person asked for else."""
+    wanted = (RUN.c.id == run_id) & (RUN.c.control == "run") & RUN.c.status.not_in(ENDED_STATUSES)
+    with database.write() as connection:
+        connection.execute(RUN.update().where(wanted).values(**status_values("scheduled", reason=reason)))
+
+
+def reconcile(database: Database, *, comes_back: Callable[[RunRecord], bool] = _never) -> list[RunRecord]:
     """Brings the runs right on which no process works any more, because it died; those that it changed.
 
     What was claimed becomes unknown, what a person asked for is done, and a run that was at work is
     interrupted: `clarion resume` takes it up.
+
+    Args:
+        database: The ledger.
+        comes_back: Tells whether a run without a process only waits, and goes on by itself.
     """
-    return [changed for run in open_runs(database) if (changed := _reconciled(database, run)) != run]
+    runs = open_runs(database)
+    return [changed for run in runs if (changed := _reconciled(database, run, comes_back)) != run]
 
 
-def _reconciled(database: Database, run: RunRecord) -> RunRecord:
-    if enforce_control(database, run.id) and run.control == "run":
+def _reconciled(database: Database, run: RunRecord, comes_back: Callable[[RunRecord], bool]) -> RunRecord:
+    if enforce_control(database, run.id) and run.control == "run" and not comes_back(run):
         set_status(database, run.id, "interrupted", reason=WORKER_GONE, only_from=AT_WORK)
     return get_run(database, run.id)
 

@@ -51,6 +51,13 @@ def read_items(
         yield [{**row, "item": orjson.loads(row["item"])} for row in rows]
 
 
+def item_reasons(database: Database, run_id: int) -> list[str]:
+    """The reasons that the items of a run have, whatever their status, in the order of the alphabet."""
+    reasons = sa.select(RUN_ITEM.c.reason).where(RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.reason.is_not(None))
+    with database.read() as connection:
+        return sorted(connection.scalars(reasons.distinct()))
+
+
 def run_list_frames(database: Database, source: RunList, *, job_name: str) -> Iterator[pd.DataFrame]:
     """The items of an earlier run of the job; every frame has the columns of the whole list.
 

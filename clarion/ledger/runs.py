@@ -192,6 +192,12 @@ def list_runs(
         return _many(connection, *among, limit=limit)
 
 
+def job_names(database: Database) -> list[str]:
+    """The names of all jobs that have runs, in the order of the alphabet."""
+    with database.read() as connection:
+        return list(connection.scalars(sa.select(RUN.c.job_name).distinct().order_by(RUN.c.job_name)))
+
+
 def open_runs(database: Database) -> list[RunRecord]:
     """Runs that have not ended, and those that were stopped but have something left; the newest first."""
     left = (RUN.c.status == "stopped") & (RUN.c.pending + RUN.c.sending > 0)

@@ -1,7 +1,7 @@
 """The numbers of a run's report, computed from its items and kept in `run_summary`."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from clarion.ledger.database import Database
 from clarion.ledger.tables import ATTEMPT, ITEM_COUNTS, RUN, RUN_ITEM, RUN_SUMMARY
 
 WHOLE_RUN = ""
+FALLBACK_TIMEZONE = "fallback_timezone"
+"""How many items have the fallback zone, because their own was missing or not known."""
+
 PERCENTILES = (50, 90, 99)
 
 Metrics = dict[tuple[str, str], float]
@@ -22,8 +25,8 @@ def summarize(database: Database, run_id: int) -> Metrics:
     """Computes a run's metrics, per segment and for the whole run, and stores them in place of older ones.
 
     Metrics: `total`, one for each status, `STATUS.REASON`, `attempts` (calls made), `latency_ms_p50`, `_p90`
-    and `_p99` over all calls, and for the whole run `plan_seconds`, `seconds` (from the first claim to the
-    last result) and `throughput` (settled items a second).
+    and `_p99` over all calls, and for the whole run `plan_seconds`, `seconds` (from when sending began, which
+    is the end of the plan, to the last result) and `throughput` (settled items a second).
     """
     with database.read() as connection:
         metrics = _counts(connection, run_id)
@@ -35,10 +38,19 @@ def summarize(database: Database, run_id: int) -> Metrics:
         for (segment, metric), value in sorted(metrics.items())
     ]
     with database.write() as connection:
-        connection.execute(RUN_SUMMARY.delete().where(RUN_SUMMARY.c.run_id == run_id))
+        kept = RUN_SUMMARY.c.metric == FALLBACK_TIMEZONE  # the plan's to tell: the items do not
+        connection.execute(RUN_SUMMARY.delete().where(RUN_SUMMARY.c.run_id == run_id, ~kept))
         if rows:
             connection.execute(RUN_SUMMARY.insert(), rows)
     return metrics
+
+
+def note_metric(connection: Connection, run_id: int, metric: str, value: float) -> None:
+    """Stores a number of the whole run that its items do not tell, in place of an older one."""
+    this = (RUN_SUMMARY.c.run_id == run_id) & (RUN_SUMMARY.c.metric == metric)
+    connection.execute(RUN_SUMMARY.delete().where(this, RUN_SUMMARY.c.segment == WHOLE_RUN))
+    row = {"run_id": run_id, "segment": WHOLE_RUN, "metric": metric, "value": float(value)}
+    connection.execute(RUN_SUMMARY.insert().values(**row))
 
 
 def read_summary(database: Database, run_id: int) -> Metrics:
@@ -52,6 +64,29 @@ def count_items(database: Database, run_id: int) -> Metrics:
     """The counts per segment, status and reason, from the items as they are now."""
     with database.read() as connection:
         return _counts(connection, run_id)
+
+
+def top_errors(
+    database: Database, run_id: int, *, statuses: Sequence[str], most: int
+) -> list[dict[str, Any]]:
+    """The errors that the most items of some statuses ended with, the most frequent first.
+
+    Returns:
+        At most `most` mappings of `reason`, `error_code`, `error` (one of the latter two may be None) and
+        `count`.
+    """
+    columns = (RUN_ITEM.c.reason, RUN_ITEM.c.error_code, RUN_ITEM.c.error)
+    count = sa.func.count().label("count")
+    told = sa.or_(RUN_ITEM.c.error.is_not(None), RUN_ITEM.c.error_code.is_not(None))
+    query = (
+        sa.select(*columns, count)
+        .where(RUN_ITEM.c.run_id == run_id, RUN_ITEM.c.status.in_(statuses), told)
+        .group_by(*columns)
+        .order_by(count.desc(), *(column.is_(None) for column in columns), *columns)
+        .limit(most)
+    )
+    with database.read() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _counts(connection: Connection, run_id: int) -> Metrics:
@@ -116,7 +151,7 @@ def _latencies(connection: Connection, run_id: int) -> Iterator[tuple[tuple[str,
 
 
 def _throughput(connection: Connection, run_id: int) -> Metrics:
-    begun, ended, settled = connection.execute(
+    claimed, ended, settled = connection.execute(
         sa.select(
             sa.func.min(RUN_ITEM.c.claimed_at), sa.func.max(RUN_ITEM.c.settled_at), sa.func.count()
         ).where(
@@ -131,7 +166,9 @@ def _throughput(connection: Connection, run_id: int) -> Metrics:
     metrics: Metrics = {}
     if planned.started_at and planned.planned_at:
         metrics[WHOLE_RUN, "plan_seconds"] = (planned.planned_at - planned.started_at).total_seconds()
-    if begun and ended:
+    # A retried item has a new claim, so the first claim that is left may lie long after the first sent.
+    begun = planned.planned_at or claimed
+    if claimed and ended:
         seconds = max((ended - begun).total_seconds(), 0.001)
         metrics[WHOLE_RUN, "seconds"] = seconds
         metrics[WHOLE_RUN, "throughput"] = settled / seconds

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -62,6 +63,12 @@ class LedgerTable(SQLModel):
 
 def _time(**options: Any) -> Any:
     return Field(default=None, sa_type=UtcDateTime, **options)  # type: ignore[call-overload]
+
+
+def _pending_index(name: str, *columns: str, where: str) -> Index:
+    """An index of a run's pending items, less all but some."""
+    condition = text(f"status = 'pending' AND {where}")
+    return Index(name, "run_id", *columns, sqlite_where=condition, postgresql_where=condition)
 
 
 class Run(LedgerTable, table=True):
@@ -111,21 +118,26 @@ class RunItem(LedgerTable, table=True):
     __table_args__ = (
         UniqueConstraint("run_id", "row", "segment", name="run_item_once"),
         UniqueConstraint("run_id", "dedupe_key", name="run_item_recipient_once"),
-        # Only what is still to be sent: found by action and due time, gone from the index once claimed.
-        Index(
-            "run_item_due",
-            "run_id",
-            "action",
-            "id",
-            sqlite_where=text("status = 'pending'"),
-            postgresql_where=text("status = 'pending'"),
-        ),
+        # Only what may leave at once: found by action, gone from the index once claimed.
+        _pending_index("run_item_due", "action", "id", where="due_at IS NULL"),
+        # What has to wait: found by its time, and within a slice.
+        _pending_index("run_item_later", "due_at", where="due_at IS NOT NULL"),
+        _pending_index("run_item_held", "action", "id", "due_at", where="due_at IS NOT NULL"),
+        # What a zone's windows hold back all at once.
+        _pending_index("run_item_zone", "timezone", where="timezone IS NOT NULL"),
         Index(
             "run_item_open",
             "run_id",
             "claim_token",
             sqlite_where=text("status = 'sending'"),
             postgresql_where=text("status = 'sending'"),
+        ),
+        # What counts against a named limit's concurrency; items without such limits are never in it.
+        Index(
+            "run_item_limited",
+            "limit_keys",
+            sqlite_where=text("status = 'sending' AND limit_keys IS NOT NULL"),
+            postgresql_where=text("status = 'sending' AND limit_keys IS NOT NULL"),
         ),
     )
 
@@ -153,6 +165,18 @@ class RunItem(LedgerTable, table=True):
     error_code: str | None = None
     error: str | None = Field(default=None, sa_type=Text)
     latency_ms: float | None = None
+    fallback: str | None = Field(default=None, sa_type=Text)
+    in_doubt: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+
+
+class FallbackRecipient(LedgerTable, table=True):
+    """Somebody whom an item has fallen back to: nobody else's fallback may reach them."""
+
+    __tablename__ = "fallback_recipient"
+
+    run_id: int = Field(foreign_key="run.id", primary_key=True)
+    dedupe_key: str = Field(primary_key=True)
+    run_item_id: int = Field(sa_type=BigId, foreign_key="run_item.id")
 
 
 class Attempt(LedgerTable, table=True):
@@ -216,6 +240,7 @@ def table_of(model: type[LedgerTable]) -> Table:
 
 RUN = table_of(Run)
 RUN_ITEM = table_of(RunItem)
+FALLBACK_RECIPIENT = table_of(FallbackRecipient)
 ATTEMPT = table_of(Attempt)
 WORKER = table_of(Worker)
 RATE_LIMIT = table_of(RateLimit)

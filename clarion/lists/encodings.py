@@ -8,6 +8,7 @@ are read.
 import codecs
 import logging
 from encodings.aliases import aliases
+from functools import cache
 
 from charset_normalizer import from_bytes
 
@@ -102,11 +103,19 @@ def _unmarked(sample: bytes, *, where: str) -> str:
     guessed = _guess(sample)
     if guessed is None:
         return "utf-8"
-    logger.warning(
-        "A list is not UTF-8 and names no encoding; its encoding was guessed.",
-        extra={"file": where, "encoding": guessed},
-    )
+    _tell_guess(where, guessed)
     return guessed
+
+
+@cache
+def _tell_guess(file: str, encoding: str) -> None:
+    """Says it once a process: a list is opened when it is checked, and again when it is planned."""
+    logger.warning(
+        "%s is not UTF-8 and names no encoding: it is read as %s, a guess (`encoding` names another)",
+        file,
+        encoding,
+        extra={"file": file, "encoding": encoding},
+    )
 
 
 def _guess(sample: bytes) -> str | None:

@@ -126,6 +126,8 @@ def frame_items(frame: pd.DataFrame) -> list[dict[str, Any]]:
     columns = [_plain_column(frame.iloc[:, position]) for position in range(len(names))]
     return [
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        if None in row
+        else dict(zip(names, row, strict=True))  # half the time
         for row in zip(*columns, strict=True)
     ]
 

@@ -185,6 +185,38 @@ class ResponsePolicy(Model):
         return self
 
 
+class ActionLimit(Model):
+    """A limit beside the action's own, for each value of its key."""
+
+    name: Name = Field(description="Name of the limit.")
+    key: Text | None = Field(
+        default=None, description="Template of what shares the limit; null for all calls of the action."
+    )
+    tps: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Most calls a second, over all workers; null for no limit.",
+    )
+    concurrency: int | None = Field(
+        default=None, ge=1, le=10_000, description="Most calls at once, over all workers; null for no limit."
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.tps is None and self.concurrency is None:
+            raise ValueError("limits nothing: give tps, concurrency or both")
+        return self
+
+
+def _limits_once(limits: list[ActionLimit]) -> list[ActionLimit]:
+    names = [limit.name for limit in limits]
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise ValueError(f"two limits are named {twice!r}")
+    return limits
+
+
 def _is_reference(value: str) -> str:
     if not _REFERENCE.fullmatch(value):
         raise ValueError(f"{value!r} is no saved credentials; they are named TYPE/NAME")
@@ -208,6 +240,11 @@ class Action(Model):
         gt=0,
         le=100_000,
         description="Most calls a second, over all workers; null for no limit.",
+    )
+    limits: Annotated[list[ActionLimit], AfterValidator(_limits_once)] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Limits beside it, such as one for each sender; from the widest to the narrowest.",
     )
     timeout_seconds: float = Field(
         default=5, gt=0, le=600, description="Longest wait for an answer, in seconds."

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeVar
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 from uuid import UUID
 
+import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -22,6 +23,8 @@ from clarion.sending.auth import (
     ApplicationTokenAuth,
     BodyAuth,
     HeaderAuth,
+    NoAuth,
+    PathAuth,
     QueryAuth,
     RequestAuth,
     load_private_key,
@@ -29,6 +32,12 @@ from clarion.sending.auth import (
 
 MASK = "****"
 """What stands where a secret would."""
+
+REHEARSAL_HOST = "rehearsal.invalid"
+"""The host of made-up webhooks; `.invalid` is nobody's (RFC 2606)."""
+
+SECRET_CHARACTERS = 8
+"""A longer part of a webhook's path is masked wherever it stands; `services` is no secret."""
 
 _TOKEN = re.compile(r"[!-~]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -247,8 +256,58 @@ class VonageApplication(Credentials):
         return cls(application_id=str(UUID(int=0)), private_key=SecretStr(_dummy_key()))
 
 
+class WebhookUrl(Credentials):
+    """The URL of an incoming webhook, whose path or query is the secret (Slack, Teams, Discord)."""
+
+    kind: ClassVar[str] = "webhook-url"
+
+    url: SecretStr = Field(min_length=1, description="The whole https URL of the webhook.")
+
+    @model_validator(mode="after")
+    def _is_a_secret_url(self) -> Self:
+        try:
+            url = httpx.URL(self.url.get_secret_value().strip())
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        if url.scheme != "https" or not url.host or url.userinfo or url.raw_path in {b"", b"/"}:
+            raise JobError(
+                "is no webhook's URL", where="url", expected="https://HOST/PATH, as it was given out"
+            )
+        return self
+
+    def auth(self) -> RequestAuth:
+        """Replaces the path and the query of the action's URL; its host must be the webhook's."""
+        return self._auth(self._parsed().raw_path.decode("ascii"))
+
+    def masked_auth(self) -> RequestAuth:
+        """Replaces them by `/****`; a made-up webhook has nothing to hide."""
+        return self._auth(f"/{MASK}")
+
+    def secrets(self) -> frozenset[str]:
+        """The URL, its path and query, and what of them is long enough to be a secret by itself."""
+        url, target = self._parsed(), self._parsed().raw_path.decode("ascii")
+        parts = [part for part in re.split(r"[/?&=]", target) if len(part) > SECRET_CHARACTERS]
+        return _spellings(
+            [self.url.get_secret_value(), str(url), target, url.path, *parts, *map(unquote, parts)]
+        )
+
+    @classmethod
+    def dummy(cls) -> Self:
+        """A made-up webhook: the URL of the file is called as it stands there."""
+        return cls(url=SecretStr(f"https://{REHEARSAL_HOST}/rehearsal-webhook"))
+
+    def _auth(self, target: str) -> RequestAuth:
+        url = self._parsed()
+        if url.host == REHEARSAL_HOST:
+            return NoAuth()
+        return PathAuth(target, host=url.netloc.decode("ascii"))
+
+    def _parsed(self) -> httpx.URL:
+        return httpx.URL(self.url.get_secret_value().strip())
+
+
 CREDENTIALS: Mapping[str, type[Credentials]] = MappingProxyType(
-    {kind.kind: kind for kind in (BearerToken, BasicAuth, ApiKey, VonageApplication)}
+    {kind.kind: kind for kind in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl)}
 )
 """The kinds of credentials by the name that references use."""
 

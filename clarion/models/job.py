@@ -1,33 +1,20 @@
 """A job: the campaign. Whom, what, in which order, when."""
 
+import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from clarion.errors import nearest
 from clarion.models.action import Action
 from clarion.models.base import Model, Name, NamedValues, SourceFloat, SourceInt, Text
 from clarion.models.lists import FileList, ItemsList
+from clarion.models.timing import MOST_HOLIDAYS, Holiday, Schedule, TimeZone, Window
+
+_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 ItemStatus = Literal["skipped", "pending", "sending", "succeeded", "failed", "unknown"]
 ITEM_STATUSES: tuple[ItemStatus, ...] = ("skipped", "pending", "sending", "succeeded", "failed", "unknown")
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        close = nearest(name, available_timezones())
-        hint = f" (did you mean {close!r}?)" if close else ""
-        raise ValueError(f"unknown time zone {name!r}{hint}") from None
-    return name
-
-
-TimeZone = Annotated[Text, AfterValidator(_known_zone)]
-"""An IANA time zone, such as Europe/London."""
 
 
 def _short_form(key: str) -> Callable[[Any], Any]:
@@ -134,6 +121,22 @@ class TemplateText(Model):
         return name == "html" or (self.file or "").lower().endswith((".html", ".htm"))
 
 
+class FallbackStep(Model):
+    """What an item is tried with when the action before it refuses it for good."""
+
+    action: Name = Field(description="Action of the job, or a saved one as http-action/NAME.")
+    recipient: Annotated[Recipient, BeforeValidator(_short_form("value"))] | None = Field(
+        default=None,
+        description="Template of the recipient, with its type and region; none for the item's own.",
+    )
+    parameters: NamedValues = Field(
+        default_factory=dict, description="Values for the action's parameters, before those of the segment."
+    )
+    template: dict[str, Annotated[TemplateText, BeforeValidator(_short_form("text"))]] = Field(
+        default_factory=dict, description="Message texts by name, before those of the segment."
+    )
+
+
 class Segment(Model):
     """The part of the recipients that a condition picks, and the action applied to it."""
 
@@ -150,31 +153,9 @@ class Segment(Model):
         default_factory=dict,
         description="Message texts by name, read by actions as template.NAME; html is escaped.",
     )
-
-
-class Schedule(Model):
-    """When runs start: exactly one of cron, interval and rrule."""
-
-    cron: Text | None = Field(default=None, description="Cron expression.")
-    interval: int | None = Field(default=None, ge=60, description="Seconds from run to run.")
-    rrule: Text | None = Field(default=None, description="iCalendar recurrence rule.")
-    anchor_date: Text | None = Field(
-        default=None, description="ISO date and time that an interval is counted from."
+    fallback: list[FallbackStep] = Field(
+        default_factory=list, description="Steps for items that the action refuses for good, in order."
     )
-    timezone: TimeZone = Field(default="UTC", description="IANA time zone of the schedule.")
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Self:
-        if sum(rule is not None for rule in (self.cron, self.interval, self.rrule)) != 1:
-            raise ValueError("takes exactly one of cron, interval and rrule")
-        if self.anchor_date is not None:
-            if self.interval is None:
-                raise ValueError("anchor_date goes with interval")
-            try:
-                datetime.fromisoformat(self.anchor_date)
-            except ValueError:
-                raise ValueError("anchor_date must be an ISO date and time") from None
-        return self
 
 
 def _named_once(segments: list[Segment]) -> list[Segment]:
@@ -188,6 +169,12 @@ def _named_once(segments: list[Segment]) -> list[Segment]:
 def _names_a_deployment(value: str) -> str:
     if set(value) & set("/%&<>"):
         raise ValueError(f"{value!r} holds one of / % & < >, which the name of a deployment must not")
+    return value
+
+
+def _is_reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError(f"{value!r} is no saved block; they are named TYPE/NAME")
     return value
 
 
@@ -214,4 +201,32 @@ class Job(Model):
         default="skip",
         description="What to do with an item whose request does not render: skip it, or fail the plan.",
     )
+    pause_after_errors: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Provider failures in a row that pause the run; null for none.",
+    )
+    notify: Annotated[Text, AfterValidator(_is_reference)] | None = Field(
+        default=None,
+        description="Saved notification block that is told of that pause, for example slack-webhook/alerts.",
+    )
     schedule: Schedule | None = Field(default=None, description="When runs start.")
+    send_at: Text | None = Field(
+        default=None, min_length=1, description="Template of the time before which an item is not sent."
+    )
+    windows: list[Window] = Field(
+        default_factory=list, description="Hours in which messages may leave; none given means at any time."
+    )
+    timezone: Text | None = Field(
+        default=None, min_length=1, description="Template of the recipient's IANA time zone."
+    )
+    fallback_timezone: TimeZone | None = Field(
+        default=None, description="IANA time zone of recipients whose own is missing or not known."
+    )
+    holidays: list[Holiday] = Field(
+        default_factory=list, max_length=MOST_HOLIDAYS, description="Dates on which nothing is sent."
+    )
+    outside_window: Literal["hold", "skip"] = Field(
+        default="hold", description="What to do with an item outside its windows: hold it, or skip it."
+    )

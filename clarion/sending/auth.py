@@ -76,6 +76,46 @@ class QueryAuth(RequestAuth):
         return request
 
 
+class NoAuth(RequestAuth):
+    """No credentials: a rehearsal of what has them in its URL calls the URL of the file."""
+
+    def apply(self, request: httpx.Request) -> httpx.Request:
+        """The same request."""
+        return request
+
+
+class PathAuth(RequestAuth):
+    """Credentials that are the path and the query of the URL; those of the action are replaced.
+
+    The host stays the action's, and has to be the one that the credentials are for: nobody posts a secret to
+    whichever host a template names.
+
+    Args:
+        target: Path and query, percent-encoded.
+        host: Where they are valid, as `httpx.URL.netloc` spells it.
+    """
+
+    def __init__(self, target: str, *, host: str) -> None:
+        self._target = target.encode("ascii")
+        self._host = host
+
+    def apply(self, request: httpx.Request) -> httpx.Request:
+        """The same request with the URL's path and query.
+
+        Raises:
+            JobError: The action calls another host, or does so without TLS.
+        """
+        here = request.url.netloc.decode("ascii")
+        if here != self._host or request.url.scheme != "https":
+            raise JobError(
+                f"they are for https://{self._host}, and the action calls {request.url.scheme}://{here}",
+                where="credentials",
+                expected=f"an action whose url is https://{self._host}",
+            )
+        request.url = request.url.copy_with(raw_path=self._target)
+        return request
+
+
 class BodyAuth(RequestAuth):
     """Credentials that are fields of a JSON object or of a form; a field of the same name is replaced."""
 

@@ -1,11 +1,14 @@
 """From a verdict on one call to what becomes of its item: a pure function of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from clarion.campaign import Campaign
+from clarion.fallback import next_steps
 from clarion.ledger.claims import ClaimedItem, Settlement
 from clarion.models.action import Action
 from clarion.sending.verdict import Outcome, Verdict
+from clarion.timing import OUTSIDE
 
 REFUSED = "refused"
 EXHAUSTED = "retries-exhausted"
@@ -26,7 +29,9 @@ def decide(item: ClaimedItem, call: Call, *, action: Action, now: datetime) -> S
     """What becomes of an item after a call.
 
     `attempts` alone decides when it is out of tries. A new idempotency key is used only after a definite
-    answer: a provider that knows the key then still refuses to do the same thing twice.
+    answer: a provider that knows the key then still refuses to do the same thing twice. Once a call was never
+    answered, only a success or a refusal under the same key is one: "try again later" says nothing of what
+    became of the call before.
     """
     verdict = call.verdict
     held = verdict.outcome == "held"
@@ -34,7 +39,8 @@ def decide(item: ClaimedItem, call: Call, *, action: Action, now: datetime) -> S
     left = attempts <= action.retry_policy.num_retries
     resend = verdict.outcome == "unknown" and action.on_unknown == "resend" and left
     again = held or resend or (verdict.outcome == "retry" and left)
-    status, reason = _ENDS[verdict.outcome]
+    in_doubt = verdict.outcome == "unknown" or (item.in_doubt and not _is_definite(verdict))
+    status, reason = _ENDS["unknown" if in_doubt else verdict.outcome]
     due_at = None
     if again and not held:
         due_at = now + timedelta(seconds=action.retry_policy.delay_seconds(attempts))
@@ -43,7 +49,7 @@ def decide(item: ClaimedItem, call: Call, *, action: Action, now: datetime) -> S
         status="pending" if again else status,
         reason=None if again else reason,
         attempts=attempts,
-        epoch=item.epoch + 1 if again and verdict.answered else item.epoch,
+        epoch=item.epoch + 1 if again and verdict.answered and not in_doubt else item.epoch,
         due_at=due_at,
         status_code=verdict.status_code,
         invocation_id=verdict.invocation_id,
@@ -52,7 +58,13 @@ def decide(item: ClaimedItem, call: Call, *, action: Action, now: datetime) -> S
         latency_ms=call.latency_ms,
         outcome=verdict.outcome if again else None,
         idempotency_key=call.idempotency_key,
+        in_doubt=in_doubt,
     )
+
+
+def _is_definite(verdict: Verdict) -> bool:
+    """Whether an answer settles the calls before it under the same key."""
+    return verdict.answered and verdict.outcome in {"succeeded", "refused"}
 
 
 _ENDS: dict[Outcome, tuple[str, str | None]] = {
@@ -66,18 +78,50 @@ _ENDS: dict[Outcome, tuple[str, str | None]] = {
 
 
 def unsendable(item: ClaimedItem, error: str) -> Settlement:
-    """An item whose request cannot be made: skipped, or failed where something was sent for it before."""
-    untouched = item.attempts == 0 and item.epoch == 0
+    """An item whose request cannot be made: skipped, or failed where something was sent for it before.
+
+    Where what was sent before was never answered it stays unknown.
+    """
     return Settlement(
         item=item,
-        status="skipped" if untouched else "failed",
+        status=_given_up(item),
         reason=TEMPLATE_ERROR,
         attempts=item.attempts,
         epoch=item.epoch,
         error=error,
+        in_doubt=item.in_doubt,
     )
+
+
+def _given_up(item: ClaimedItem) -> str:
+    """The status of an item that is not sent: what was sent for it before decides."""
+    untouched = item.attempts == 0 and item.epoch == 0 and item.step == 0
+    return "unknown" if item.in_doubt else "skipped" if untouched else "failed"
+
+
+def outside_windows(item: ClaimedItem, *, opens_at: datetime, skips: bool) -> Settlement:
+    """An item whose windows closed while it waited: held until they open, or given up, as the job says."""
+    held = released(item)
+    if not skips:
+        return replace(held, due_at=opens_at)
+    return replace(held, status=_given_up(item), reason=OUTSIDE)
 
 
 def released(item: ClaimedItem) -> Settlement:
     """An item given back unsent: as it was before it was claimed."""
-    return Settlement(item=item, status="pending", attempts=item.attempts, epoch=item.epoch)
+    return Settlement(
+        item=item, status="pending", attempts=item.attempts, epoch=item.epoch, in_doubt=item.in_doubt
+    )
+
+
+def fail_over(settlement: Settlement, *, campaign: Campaign) -> Settlement:
+    """The settlement of an item that failed for good, with the steps that it can be tried with instead.
+
+    That is every failure: a refusal, tries that are used up, and of a fallback step a request that cannot be
+    made. What is unknown has not failed, so nobody is written to twice.
+    """
+    item = settlement.item
+    if settlement.status != "failed" or item.fallback is None:
+        return settlement
+    steps = next_steps(campaign, segment=item.segment, step=item.step, record=item.fallback)
+    return replace(settlement, fallback=steps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from clarion.ledger.claims import ClaimedItem
 from clarion.sending.session import RunSession
+from clarion.sending.writer import Permit
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Ticket:
     session: RunSession
     item: ClaimedItem
     slice: Outstanding
+    permit: Permit
 
 
 class Lanes:
@@ -97,6 +99,9 @@ class Lanes:
 
     def _closed(self, lane: asyncio.Task[None]) -> None:
         self._open.discard(lane)
+        error = None if lane.cancelled() else lane.exception()
+        if error is not None:
+            logger.error("A lane broke down", exc_info=error)
         if self._ready:  # it was cancelled, or something came in its last step
             self._open_one()
 

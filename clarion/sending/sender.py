@@ -9,22 +9,25 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
 import httpx
 
 from clarion.campaign import Campaign
+from clarion.ledger.circuits import give_back_tries, pause_for_errors
 from clarion.ledger.claims import Settlement, Slice
 from clarion.ledger.database import Database
 from clarion.ledger.runs import RunRecord
+from clarion.ledger.windows import hold_zone, skip_zone
 from clarion.ledger.workers import LEASE_SECONDS, register_worker, retire_worker
 from clarion.sending.auth import RequestAuth
 from clarion.sending.calls import Hold, send_item
-from clarion.sending.decision import released
+from clarion.sending.decision import outside_windows, released
 from clarion.sending.lanes import Lanes, Outstanding, Ticket
 from clarion.sending.places import Places
 from clarion.sending.session import NO_MASKS, Mask, RunSession
@@ -75,6 +78,9 @@ class Sender:
         database: The ledger.
         wire: Makes the transport, in the sender's own loop.
         connections: Most requests on their way at once.
+
+    Raises:
+        SettingError: The wire cannot be made.
     """
 
     def __init__(
@@ -84,9 +90,14 @@ class Sender:
         self._make_wire = wire
         self._connections = connections
         self._ready: Future[None] = Future()
+        self._background: dict[asyncio.Future[object], RunSession] = {}
         self._thread = threading.Thread(target=self._run_loop, name="clarion-sender", daemon=True)
         self._thread.start()
-        self._ready.result()
+        try:
+            self._ready.result()
+        except BaseException:
+            self._thread.join()
+            raise
 
     def open(
         self,
@@ -130,11 +141,18 @@ class Sender:
             How many items are unknown because their answer did not come in time.
         """
         self.call(self._leave(session))
-        return retire_worker(self._database, session.run.id, session.token)
+        lost = retire_worker(self._database, session.run.id, session.token)
+        if session.circuit.reason is not None:
+            # Where it broke in a session that was halted already, or the ledger was away then.
+            self._pause(session, session.circuit.reason)
+            burned = session.circuit.take_burned()
+            if burned:
+                give_back_tries(self._database, session.run.id, burned)
+        return lost
 
     def close(self) -> None:
-        """Ends the loop; every session must have been left."""
-        self.call(self._wire.aclose())
+        """Ends the loop, once all is written; every session must have been left."""
+        self.call(self._close())
         self._writer.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -148,9 +166,6 @@ class Sender:
         gc.freeze()
         self._loop = _new_loop()
         asyncio.set_event_loop(self._loop)
-        self._wire = self._make_wire()
-        self._writer = LedgerWriter(self._database, self._loop)
-        self._places = Places(MOST_SENDING, lot=LEAST_CLAIM)
         self._loop.call_soon(self._start)
         try:
             self._loop.run_forever()
@@ -158,8 +173,20 @@ class Sender:
             self._loop.close()
 
     def _start(self) -> None:
+        try:
+            self._wire = self._make_wire()
+        except BaseException as exc:  # noqa: BLE001  # raised to whoever waits for the sender
+            self._loop.stop()
+            self._ready.set_exception(exc)
+            return
+        self._writer = LedgerWriter(self._database, self._loop)
+        self._places = Places(MOST_SENDING, lot=LEAST_CLAIM)
         self._lanes = Lanes(self._connections, work=self._send)
         self._ready.set_result(None)
+
+    async def _close(self) -> None:
+        await self._wire.aclose()
+        await _done(self._background)
 
     async def _start_beating(self, session: RunSession) -> None:
         session.beating = asyncio.create_task(self._beat(session))
@@ -195,6 +222,7 @@ class Sender:
         await self._drain(session)
         if session.beating is not None:
             await session.beating
+        await _done(writing for writing, of in self._background.items() if of is session)
 
     async def _deliver(self, session: RunSession, part: Slice) -> SliceResult:
         this = asyncio.current_task()
@@ -202,8 +230,10 @@ class Sender:
         session.slices.add(this)
         this.add_done_callback(session.slices.discard)
         calls = Outstanding()
-        held_seconds = await self._send_due(session, part, calls)
-        await calls.wait()
+        try:
+            held_seconds = await self._send_due(session, part, calls)
+        finally:  # after a claim that failed too: whoever leaves then waits for the calls of those before
+            await calls.wait()
         work = await self._writer.open_work(session.run.id, part)
         return SliceResult(
             pending=work.pending, due_in_seconds=work.due_in_seconds, held_seconds=held_seconds
@@ -212,11 +242,14 @@ class Sender:
     async def _send_due(self, session: RunSession, part: Slice, calls: Outstanding) -> float:
         """Claims and hands to the lanes what is due; how long the limit is held back, where that is long."""
         while session.may_send:
-            most = await self._places.take(min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1))
+            most = await self._places.take(
+                min(CLAIM_AT_ONCE, part.last_id - part.first_id + 1), owner=session
+            )
             claimed = await self._claim(session, part, most)
-            for item, delay in zip(claimed.items, claimed.delays, strict=False):
+            now = time.monotonic()
+            for item, permit in zip(claimed.items, claimed.permits, strict=True):
                 calls.add(1)
-                self._lanes.put(Ticket(session, item, calls), delay=delay)
+                self._lanes.put(Ticket(session, item, calls, permit), delay=permit.leave_at - now)
             if session.halted.is_set():
                 self._recall(session)  # halted while the claim was on its way
             elif claimed.wait_seconds > LONG_WAIT_SECONDS:
@@ -253,13 +286,50 @@ class Sender:
     async def _send(self, ticket: Ticket, lane: asyncio.Task[None]) -> None:
         """A lane's work: one call, and its result on its way to the ledger."""
         try:
-            settlement, hold = await send_item(ticket.session, ticket.item, wire=self._wire, lane=lane)
+            if self._is_outside(ticket):
+                return
+            settlement, hold = await send_item(
+                ticket.session, ticket.item, permit=ticket.permit, wire=self._wire, lane=lane
+            )
+            if ticket.session.circuit.broken:
+                self._break(ticket.session)
             self._settle(ticket, settlement, hold)
         except Exception as exc:  # noqa: BLE001  # told below
             self._settled(ticket, exc)
         except asyncio.CancelledError:  # left: nobody knows what became of the request
             self._settled(ticket, None)
             raise
+
+    def _is_outside(self, ticket: Ticket) -> bool:
+        """Whether the windows of an item closed while it waited; then it is settled, and so is its zone."""
+        session, item = ticket.session, ticket.item
+        timing = session.campaign.timing
+        opens_at = timing.closed_until(item.timezone, datetime.now(UTC)) if timing is not None else None
+        if timing is None or opens_at is None:
+            return False
+        if item.timezone is not None and session.closed.get(item.timezone) != opens_at:
+            session.closed[item.timezone] = opens_at
+            self._in_background(session, partial(self._close_zone, session, item.timezone, opens_at))
+        self._settle(ticket, outside_windows(item, opens_at=opens_at, skips=timing.skips))
+        return True
+
+    def _close_zone(self, session: RunSession, zone: str, opens_at: datetime) -> None:
+        """Holds or gives up all that waits in a zone at once: else each would be claimed to be put back."""
+        timing = session.campaign.timing
+        assert timing is not None  # noqa: S101  # it closed the zone
+        move = skip_zone if timing.skips else hold_zone
+        with self._database.write() as connection:
+            move(connection, session.run.id, zone, opens_at)
+
+    def _in_background(self, session: RunSession, work: Callable[[], object]) -> None:
+        """Writes to the ledger aside from the claims and results, before the session is left.
+
+        An error is logged.
+        """
+        writing = self._loop.run_in_executor(None, work)
+        self._background[writing] = session
+        writing.add_done_callback(self._background.pop)
+        writing.add_done_callback(_log_error)
 
     def _settle(self, ticket: Ticket, settlement: Settlement, hold: Hold | None = None) -> None:
         session = ticket.session
@@ -278,16 +348,41 @@ class Sender:
         self._places.give_back(1)
         ticket.slice.done()
 
+    def _break(self, session: RunSession) -> None:
+        """Pauses the run, once, as its provider fails; the other processes hear of it from the ledger."""
+        reason = session.circuit.reason
+        if reason is not None and not session.halted.is_set():
+            self._halt(session, "pause")
+            self._in_background(session, partial(self._pause, session, reason))
+
+    def _pause(self, session: RunSession, reason: str) -> None:
+        """Asks the run to pause; once, for a person may have resumed it since."""
+        if not session.pause_written:
+            pause_for_errors(self._database, session.run.id, reason=reason)
+            session.pause_written = True
+
     def _halt(self, session: RunSession, control: str) -> None:
         """Sends nothing more for a session; what no lane has begun with is given back at once."""
         if not session.halted.is_set():
             session.control = control
             session.halted.set()
+            self._places.dismiss(session)
             self._recall(session)
 
     def _recall(self, session: RunSession) -> None:
         for ticket in self._lanes.recall(session):
             self._settle(ticket, released(ticket.item))
+
+
+async def _done(work: Iterable[asyncio.Future[object]]) -> None:
+    """Waits for what is under way, whatever comes of it."""
+    await asyncio.gather(*work, return_exceptions=True)
+
+
+def _log_error(work: asyncio.Future[object]) -> None:
+    error = work.exception()
+    if error is not None:
+        logger.error("The ledger could not be written", exc_info=error)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

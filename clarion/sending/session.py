@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,9 +16,10 @@ from clarion.ledger.claims import ClaimedItem
 from clarion.ledger.runs import RunRecord
 from clarion.rendering import request_scope
 from clarion.sending.auth import RequestAuth
+from clarion.sending.circuit import Circuit
+from clarion.sending.verdict import Mask
 from clarion.sending.writer import Limit
 
-Mask = Callable[[str], str]
 NO_MASKS: Mapping[str, Mask] = MappingProxyType({})
 
 
@@ -53,6 +54,11 @@ class RunSession:
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     """What waits for an answer: a request that may have been written."""
     halted: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: dict[str, datetime] = field(default_factory=dict)
+    """Zones whose windows closed while items waited, with the time when they open."""
+    circuit: Circuit = field(init=False)
+    pause_written: bool = False
+    """Whether the ledger knows that the circuit broke."""
     _run_scope: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +66,7 @@ class RunSession:
         self.segments = {segment.name: segment for segment in self.campaign.segments}
         self.against = httpx.URL(self.run.against) if self.run.against else None
         self._run_scope = self.run.scope()
+        self.circuit = Circuit(self.campaign.job.pause_after_errors)
 
     @property
     def may_send(self) -> bool:
@@ -82,7 +89,7 @@ class RunSession:
         """What the templates of an item's action see. Raises RenderError."""
         return request_scope(
             self.campaign,
-            self.segments[item.segment],
+            self.segments[item.segment].at_step(item.step),
             item=orjson.loads(item.item),
             recipient=item.recipient,
             run=self._run_scope,

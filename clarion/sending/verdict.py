@@ -5,7 +5,7 @@ A call whose request may have left and whose answer never came is unknown, never
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -45,7 +45,11 @@ class Verdict:
     retry_after_seconds: float | None = None
 
 
-def judge_failure(error: httpx.RequestError) -> Verdict:
+Mask = Callable[[str], str]
+"""Takes an action's secrets out of a text."""
+
+
+def judge_failure(error: httpx.RequestError, *, mask: Mask | None = None) -> Verdict:
     """The verdict on a call without an answer: unknown unless nothing can have left this machine.
 
     A request that cannot be written at all is refused for good: no other try would fare better.
@@ -54,11 +58,16 @@ def judge_failure(error: httpx.RequestError) -> Verdict:
     if isinstance(error, UnsendableError | httpx.UnsupportedProtocol):
         outcome = "refused"
     kind = type(error).__name__
-    return Verdict(outcome=outcome, answered=False, error_code=kind, error=_short(str(error) or kind))
+    return Verdict(outcome=outcome, answered=False, error_code=kind, error=_short(str(error) or kind, mask))
 
 
 def judge_response(
-    action: CompiledAction, response: httpx.Response, scope: Mapping[str, Any], *, now: datetime
+    action: CompiledAction,
+    response: httpx.Response,
+    scope: Mapping[str, Any],
+    *,
+    now: datetime,
+    mask: Mask | None = None,
 ) -> Verdict:
     """The verdict on an answer.
 
@@ -67,10 +76,13 @@ def judge_response(
         response: The whole answer, body read.
         scope: What the request was rendered with.
         now: Aware UTC; for a `Retry-After` that is a date.
+        mask: A provider that repeats our credentials is not quoted with them. Texts are masked before they
+            are cut: else the beginning of a secret at the cut would be kept.
     """
     answer = response_scope(response)
     code = response.status_code
-    outcome = _outcome(action, answer, code, now=now)
+    unread = _unread(action, response, answer)
+    outcome = _outcome(action, answer, code, now=now, readable=unread is None)
     wait = _retry_after(answer["headers"].get("retry-after"), now=now) if outcome == "held" else None
     whole = {**scope, "response": answer}
     failed = outcome != "succeeded"
@@ -78,28 +90,47 @@ def judge_response(
         outcome=outcome,
         answered=outcome != "unknown",
         status_code=code,
-        invocation_id=_rendered(action.invocation_id, whole),
-        error_code=(_rendered(action.error_code, whole) or str(code)) if failed else None,
-        error=_short(_rendered(action.error_reason, whole) or _problem_text(answer)) if failed else None,
+        invocation_id=_short(_rendered(action.invocation_id, whole), mask),
+        error_code=_short(_rendered(action.error_code, whole) or str(code), mask) if failed else None,
+        error=_short(_rendered(action.error_reason, whole) or _problem_text(answer) or unread, mask)
+        if failed
+        else None,
         retry_after_seconds=wait,
     )
 
 
-def without_secrets(verdict: Verdict, mask: Callable[[str], str] | None) -> Verdict:
-    """The verdict as it may be kept: a provider that repeats our credentials is not quoted with them."""
-    if mask is None:
-        return verdict
-    texts = {name: getattr(verdict, name) for name in ("invocation_id", "error_code", "error")}
-    return replace(verdict, **{name: text and mask(text) for name, text in texts.items()})
+def _unread(action: CompiledAction, response: httpx.Response, answer: dict[str, Any]) -> str | None:
+    """Why the action's conditions cannot be asked: they look into a body that was cut, or is no JSON."""
+    for_success, for_retry = action.body_depths
+    deepest = max(for_success, for_retry)
+    if deepest < 0:
+        return None
+    if response.extensions.get("body_truncated"):
+        return "the body of the answer is too long to be read"
+    no_json = isinstance(answer["body"], str) and not _is_json_text(response.content)
+    if (deepest > 0 and no_json) or (for_success > 0 and not response.content):
+        return "the body of the answer is no JSON"
+    return None
 
 
-def _outcome(action: CompiledAction, answer: dict[str, Any], code: int, *, now: datetime) -> Outcome:
+def _is_json_text(content: bytes) -> bool:
+    """Whether a body that reads as text is a JSON text: `"ok"`, and not `ok`."""
+    return content.lstrip()[:1] == b'"'
+
+
+def _outcome(
+    action: CompiledAction, answer: dict[str, Any], code: int, *, now: datetime, readable: bool
+) -> Outcome:
     by_code = _by_code(action.action.response, code)
     throttled = code == TOO_MANY_REQUESTS or (
         code == SERVICE_UNAVAILABLE and "retry-after" in answer["headers"]
     )
     if by_code == "retry" and throttled:
         return "held"
+    if by_code == "succeeded" and not readable:
+        return (
+            "unknown"  # the code says that it had its effect; whether the body takes that back nobody knows
+        )
     scope = {"response": answer}
     if action.retry is not None and action.retry.holds(scope, now=now):
         return "retry"
@@ -160,7 +191,7 @@ def _rendered(template: Compiled | None, scope: Mapping[str, Any]) -> str | None
         value = template.render(scope)
     except RenderError:
         return None  # the answer lacks the field; that it came is what counts
-    return None if value is None else _short(str(value))
+    return None if value is None else str(value)
 
 
 def _problem_text(answer: dict[str, Any]) -> str | None:
@@ -172,6 +203,8 @@ def _problem_text(answer: dict[str, Any]) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _short(text: str | None) -> str | None:
+def _short(text: str | None, mask: Mask | None) -> str | None:
     """The text as the ledger takes it; PostgreSQL has no NUL character."""
-    return None if text is None else text[:MAX_ERROR_CHARACTERS].replace("\0", "\ufffd")
+    if text is None:
+        return None
+    return (text if mask is None else mask(text))[:MAX_ERROR_CHARACTERS].replace("\0", "\ufffd")

@@ -8,13 +8,14 @@ the items that it settles, the rate limits by name, the counters of the runs by 
 """
 
 import asyncio
+import math
 import queue
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
@@ -31,7 +32,8 @@ from clarion.ledger.claims import (
     settle,
 )
 from clarion.ledger.database import Database
-from clarion.ledger.limits import give_back, hold, take_permits
+from clarion.ledger.limits import give_back, hold, own_key_of, take_permits
+from clarion.ledger.named_limits import NamedLimit, claim_within, named_keys
 from clarion.ledger.runs import count_changes
 from clarion.ledger.workers import read_control, renew_lease
 
@@ -55,18 +57,42 @@ Changes = Counter[tuple[int, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """What paces an action: the key that all its users share, and its permits a second (None: no limit)."""
+    """What paces an action: the key that all its users share, and its permits a second (None: no limit).
+
+    `named` are the limits beside it, of each item by the keys that it was planned with.
+    """
 
     key: str
     tps: float | None
+    named: tuple[NamedLimit, ...] = ()
+
+    def held_key(self, limit_keys: str) -> str:
+        """What a throttled answer holds back: the last named limit that has a key, else the action's own."""
+        keys = named_keys(self.key, self.named, limit_keys)
+        keyed = [key for key, limit in zip(keys, self.named, strict=True) if limit.keyed]
+        return keyed[-1] if keyed else self.key
+
+
+class Permit(NamedTuple):
+    """When an item may leave, and until when, by this process's monotonic clock.
+
+    `limit` is the key of what its answer holds back, where it is throttled.
+    """
+
+    leave_at: float
+    lapses_at: float
+    limit: str
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Items of one claim with the seconds until each may leave; where there are none, how long to wait."""
+    """Items of one claim with the permit of each.
+
+    Where there are fewer than asked for because of the limits, `wait_seconds` is how long to wait for more.
+    """
 
     items: Sequence[ClaimedItem]
-    delays: Sequence[float]
+    permits: Sequence[Permit]
     wait_seconds: float
 
 
@@ -121,16 +147,11 @@ class LedgerWriter:
         """Claims up to `most` items of a slice that have a permit to leave within a second."""
 
         def apply(connection: Connection, changes: Changes) -> Claimed:
-            permits = take_permits(connection, key=limit.key, tps=limit.tps, most=most)
-            if not permits.delays:
-                return Claimed((), (), permits.wait_seconds)
-            items = claim(connection, run_id=run_id, part=part, token=token, most=len(permits.delays))
-            spare = len(permits.delays) - len(items)
-            if spare and limit.tps:
-                give_back(connection, key=limit.key, tps=limit.tps, count=spare)
-            changes[run_id, "pending"] -= len(items)
-            changes[run_id, "sending"] += len(items)
-            return Claimed(items, permits.delays, 0.0)
+            claim_some = _claim_limited if limit.named else _claim_paced
+            claimed = claim_some(connection, run_id, part, token=token, most=most, limit=limit)
+            changes[run_id, "pending"] -= len(claimed.items)
+            changes[run_id, "sending"] += len(claimed.items)
+            return claimed
 
         return await self._submit(apply=apply, limit=limit.key)
 
@@ -239,6 +260,46 @@ class LedgerWriter:
                 )
 
 
+def _claim_paced(
+    connection: Connection, run_id: int, part: Slice, *, token: str, most: int, limit: Limit
+) -> Claimed:
+    """A claim of what the action's own limit lets leave."""
+    permits = take_permits(connection, key=limit.key, tps=limit.tps, most=most)
+    if not permits.delays:
+        return Claimed((), (), permits.wait_seconds)
+    items = claim(connection, run_id=run_id, part=part, token=token, most=len(permits.delays))
+    if limit.tps is None:
+        return Claimed(items, (Permit(0.0, math.inf, limit.key),) * len(items), 0.0)
+    spare = len(permits.delays) - len(items)
+    if spare:
+        give_back(connection, key=limit.key, tps=limit.tps, count=spare)
+    times = [permits.read_at + delay for delay in permits.delays[: len(items)]]
+    given = [Permit(time_, time_ + permits.lapse_seconds, limit.key) for time_ in times]
+    return Claimed(items, given, 0.0 if spare else permits.wait_seconds)
+
+
+def _claim_limited(
+    connection: Connection, run_id: int, part: Slice, *, token: str, most: int, limit: Limit
+) -> Claimed:
+    """A claim of what every limit of an item lets leave."""
+    claimed = claim_within(
+        connection,
+        run_id=run_id,
+        part=part,
+        token=token,
+        most=most,
+        key=limit.key,
+        tps=limit.tps,
+        limits=limit.named,
+    )
+    ahead = claimed.read_at - claimed.now  # from the database's clock to this process's
+    permits = [
+        Permit(each.leave_at + ahead, each.lapses_at + ahead, limit.held_key(each.limit_keys))
+        for each in claimed.choices
+    ]
+    return Claimed(claimed.items, permits, claimed.wait_seconds)
+
+
 def _settle(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
     by_run: dict[int, dict[str, list[Settlement]]] = defaultdict(lambda: defaultdict(list))
     for operation in batch:
@@ -254,19 +315,20 @@ def _settle(connection: Connection, batch: Sequence[_Operation], changes: Change
 
 
 def _pace_and_apply(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
-    """Limit by limit: first what holds it back, then the claims that it paces."""
-    holds: dict[str, float] = {}
+    """Action by action: first what holds its limits back, then the claims that they pace."""
+    holds: dict[str, dict[str, float]] = defaultdict(dict)
     paced: dict[str, list[tuple[_Operation, Callable[[Connection, Changes], Any]]]] = defaultdict(list)
     for operation in batch:
         if operation.hold is not None:
             key, seconds = operation.hold
-            holds[key] = max(seconds, holds.get(key, 0.0))
+            held = holds[own_key_of(key)]
+            held[key] = max(seconds, held.get(key, 0.0))
         if operation.apply is not None:
             paced[operation.limit].append((operation, operation.apply))
-    for key in sorted({*holds, *paced}):
-        if key in holds:
-            hold(connection, key=key, seconds=holds[key])
-        for operation, apply in paced[key]:
+    for own_key in sorted({*holds, *paced}):
+        for key, seconds in sorted(holds[own_key].items()):
+            hold(connection, key=key, seconds=seconds)
+        for operation, apply in paced[own_key]:
             operation.result = apply(connection, changes)
 
 

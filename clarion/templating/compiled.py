@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError, nodes
@@ -10,7 +11,7 @@ from clarion.errors import TemplateError
 from clarion.templating.environment import ENVIRONMENTS, RenderContext, TemplateEnvironment
 from clarion.templating.limits import MAX_DEPTH, MAX_SIZE, checked_text, to_json, to_text
 from clarion.templating.reasons import render_error
-from clarion.templating.syntax import bound, check, references, used_scopes
+from clarion.templating.syntax import bound, check, guarded, references, used_scopes
 
 _OPENINGS = ("{{", "{%", "{#")
 # A carriage return would become a line feed in Jinja's lexer. One of these takes its place meanwhile: all are
@@ -29,6 +30,9 @@ class Compiled:
     references: frozenset[tuple[str, str]]
     """The attributes that the templates name: `("item", "First Name")`. What is looked up by an expression
     (`item[parameters.column]`), or by passing a whole scope on, is not among them; `scopes` tells that."""
+    required: Mapping[tuple[str, str], str]
+    """Those of the references without which nothing renders, as no default is given and nobody asks whether
+    they are there: to the path of the text that names them."""
     scopes: frozenset[str]
     """The scopes that the templates use in any way."""
     constant: bool
@@ -95,6 +99,7 @@ def compile_value(value: Any, *, where: str, scopes: Collection[str], html: bool
     return Compiled(
         where=where,
         references=frozenset(compiler.references),
+        required=MappingProxyType(compiler.required),
         scopes=frozenset(compiler.used),
         constant=constant,
         environment=compiler.environment,
@@ -109,6 +114,7 @@ class _Compiler:
         self.scopes = scopes
         self.environment = environment
         self.references: set[tuple[str, str]] = set()
+        self.required: dict[tuple[str, str], str] = {}
         self.used: set[str] = set()
 
     def compile(self, value: Any, where: str, depth: int) -> tuple[_Renderer, bool]:
@@ -158,7 +164,10 @@ class _Compiler:
         try:
             tree = _parsed(source, self.environment)
             check(tree, scopes=self.scopes)
-            self.references |= references(tree, scopes=self.scopes)
+            named = references(tree, scopes=self.scopes)
+            self.references |= named
+            required = sorted(named - guarded(tree, scopes=self.scopes))
+            self.required = dict.fromkeys(required, where) | self.required
             self.used |= used_scopes(tree, scopes=self.scopes)
             return _renderer(tree, self.environment, where), False
         except TemplateError as error:

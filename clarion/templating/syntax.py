@@ -79,6 +79,9 @@ _NAMING_FILTERS = {
     "selectattr": (1, TESTS, "test"),
 }
 
+_GUARDS = frozenset({"default", "d", "defined", "undefined", "none"})
+"""Filters and tests of something that may be missing."""
+
 
 def check(tree: nodes.Template, *, scopes: Collection[str]) -> None:
     """Refuse what a template cannot have.
@@ -96,13 +99,43 @@ def check(tree: nodes.Template, *, scopes: Collection[str]) -> None:
 
 def references(tree: nodes.Template, *, scopes: Collection[str]) -> frozenset[tuple[str, str]]:
     """The attributes of scopes that the template names, like `("item", "First Name")`."""
-    return frozenset(
-        (node.node.name, attribute)
-        for node in tree.find_all((nodes.Getattr, nodes.Getitem))
-        if isinstance(node.node, nodes.Name)
-        and node.node.name in scopes
-        and isinstance(attribute := _attribute(node), str)
-    )
+    return frozenset(_named(tree, scopes))
+
+
+def guarded(tree: nodes.Template, *, scopes: Collection[str]) -> frozenset[tuple[str, str]]:
+    """Those of the references that may be missing: the template gives them a default, or asks for them.
+
+    Whoever asks once (`{% if item.x is defined %}`) may use it anywhere in the same text.
+    """
+    asked = [node for node in tree.find_all((nodes.Filter, nodes.Test)) if node.name in _GUARDS]
+    attributes = {found for node in asked if node.node for found in _named(node.node, scopes)}
+    return frozenset(attributes | set(_looked_for(tree, scopes)))
+
+
+def _named(node: nodes.Node, scopes: Collection[str]) -> Iterator[tuple[str, str]]:
+    for each in _walk(node):
+        if (
+            isinstance(each, nodes.Getattr | nodes.Getitem)
+            and isinstance(each.node, nodes.Name)
+            and each.node.name in scopes
+            and isinstance(attribute := _attribute(each), str)
+        ):
+            yield each.node.name, attribute
+
+
+def _looked_for(tree: nodes.Template, scopes: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The attributes of `"First Name" in item`."""
+    for compare in tree.find_all(nodes.Compare):
+        for operand in compare.ops:
+            scope = operand.expr
+            if (
+                operand.op in {"in", "notin"}
+                and isinstance(scope, nodes.Name)
+                and scope.name in scopes
+                and isinstance(compare.expr, nodes.Const)
+                and isinstance(compare.expr.value, str)
+            ):
+                yield scope.name, compare.expr.value
 
 
 def used_scopes(tree: nodes.Template, *, scopes: Collection[str]) -> frozenset[str]:

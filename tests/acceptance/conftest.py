@@ -1,9 +1,11 @@
 """Fixtures of the acceptance tests: the command line, in this process, on a ledger of its own."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from clarion.ledger.database import Database
 from cli.main import main
 from tests.acceptance.installations import Installation, installed
+from tests.faults.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+Start = Callable[..., BaseProcess]
 
 
 @pytest.fixture
@@ -72,7 +76,40 @@ def clarion(
 
 
 @pytest.fixture(scope="session")
+def processes(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Processes:
+    """Starts commands beside this process, on the session's Prefect server."""
+    from prefect.settings import PREFECT_API_URL
+
+    return Processes(prefect_api_url=PREFECT_API_URL.value(), home=tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def start(home: Path, processes: Processes) -> Iterator[Start]:
+    """Starts a `clarion` command on the test's ledger; nothing of it outlives the test."""
+    started: list[BaseProcess] = []
+
+    def begin(*arguments: object) -> BaseProcess:
+        settings = {"CLARION_HOME": os.environ["CLARION_HOME"]}
+        process = processes.start(*map(str, arguments), folder=home, settings=settings)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A server and a worker with an empty home; they start slowly, so once."""
     with installed(tmp_path_factory.mktemp("installation")) as made:
         yield made
+
+
+@pytest.fixture
+def served(installation: Installation) -> Iterator[Database]:
+    """The ledger of the installed worker."""
+    database = Database(installation.settings["CLARION_DATABASE_URL"])
+    yield database
+    database.close()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,9 @@ PATIENCE_SECONDS = 60.0
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], *, what: str) -> T:
+def wait_for(look: Callable[[], T | None], *, what: str, patience_seconds: float = PATIENCE_SECONDS) -> T:
     """What `look` gives once it gives something."""
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + patience_seconds
     while (found := look()) is None:
         assert time.monotonic() < until, f"waited in vain for {what}"
         time.sleep(0.1)
@@ -32,7 +32,7 @@ def wait_for(look: Callable[[], T | None], *, what: str) -> T:
 
 
 @contextmanager
-def process(command: list[str], *, settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: list[str], *, settings: dict[str, str], log: Path) -> Generator[subprocess.Popen[bytes]]:
     """A process in a group of its own, ended with all its children."""
     with log.open("wb") as file:
         started = subprocess.Popen(
@@ -126,7 +126,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def installed(folder: Path) -> Iterator[Installation]:
+def installed(folder: Path) -> Generator[Installation]:
     """A server that answers and a worker on its way, with an empty home."""
     port = free_port()
     settings = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {

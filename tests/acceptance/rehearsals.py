@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from clarion.campaign import Campaign, compile_job
+from clarion.campaign import Campaign
+from clarion.compiling import compile_job
 from clarion.jobfile import load_job
 from clarion.ledger.claims import Slice
 from clarion.ledger.database import Database

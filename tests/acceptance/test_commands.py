@@ -4,14 +4,16 @@ import csv
 import io
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from clarion.ledger.database import Database
+from clarion.ledger.items import read_items
+from clarion.ledger.runs import find_run
 from clarion.sandbox import Behaviour, Sandbox
-from cli.main import MODULES
 from flows.run_job import run_job
 from tests.acceptance.campaigns import action, write_job, write_people
 from tests.acceptance.conftest import Command
@@ -92,6 +94,74 @@ def test_test_sends_one_message_to_the_recipient_given(clarion: Command, home: P
         (request,) = sandbox.requests()
     assert report["counts"]["succeeded"] == 1
     assert (request["body"]["to"], request["body"]["text"]) == ("+12025550199", "Dear Ann 3")
+    assert report["would_be_skipped"] is None
+    (message,) = report["messages"]
+    assert (message["request"]["method"], message["request"]["url"]) == ("POST", f"{sandbox.url}/v1/messages")
+    assert message["request"]["body"] == request["body"]
+    assert (message["answer"]["status_code"], message["answer"]["error_code"]) == (202, None)
+    assert message["answer"]["invocation_id"]
+
+
+def test_test_prints_what_was_sent_and_what_was_answered(
+    clarion: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Method, URL and body, the secret as asterisks; of a refusal the status and the provider's words."""
+    monkeypatch.setenv("MY_TOKEN", "do-not-show-this")
+    clarion("credentials", "save", "bearer-token/tested", "--env", "token=MY_TOKEN", "--replace")
+    write_people(home, 1)
+    with Sandbox(Behaviour(reject=1.0)) as sandbox:
+        texting = action(credentials="bearer-token/tested")
+        texting["command"]["url"] = f"{sandbox.url}/v1/messages"
+        job = write_job(home, actions={"send-sms": texting})
+        outcome = clarion("test", job, "--to", "+12025550199")
+        (request,) = sandbox.requests()
+    assert request["headers"]["authorization"] != "Bearer ****"
+    assert outcome.code == 0
+    assert f"POST {sandbox.url}/v1/messages" in outcome.out
+    assert "authorization: Bearer ****" in outcome.out
+    assert request["body"]["client_ref"] in outcome.out
+    assert "answer failed: 422" in outcome.out
+    assert "Invalid or Missing Msisdn Param" in outcome.out
+    assert "do-not-show-this" not in outcome.out + outcome.err
+
+
+def test_test_refuses_what_is_no_recipient(clarion: Command, home: Path):
+    """The job's recipients are phone numbers: anything else is refused before there is a run."""
+    write_people(home, 1)
+    for recipient in ("notaphone", "", "1"):
+        outcome = clarion("test", write_job(home), "--to", recipient, "--against", "http://127.0.0.1:9")
+        assert outcome.code == 2
+        assert outcome.err.startswith("clarion: --to: ")
+        assert "a phone number, as +447700900123" in outcome.err
+    assert clarion("runs", "--json").json == []
+
+
+def test_test_says_that_a_run_would_skip_the_row(clarion: Command, home: Path):
+    """An excluded row is sent to oneself all the same; of one in no segment there is nothing to send."""
+    write_people(home, 3)
+    (home / "out.csv").write_text("id\n2\n", encoding="utf-8")
+    recipients = {
+        "include": [{"file": "people.csv", "key": "id"}],
+        "exclude": [{"file": "out.csv", "key": "id"}],
+    }
+    segment = {
+        "name": "one",
+        "condition": 'item.id != "3"',
+        "action": "send-sms",
+        "template": {"message": "x"},
+    }
+    job = write_job(home, recipients=recipients, segments=[segment])
+    with Sandbox() as sandbox:
+        to = ("--to", "+12025550199", "--against", sandbox.url)
+        excluded = clarion("test", job, *to, "--row", 2)
+        told = clarion("test", job, *to, "--row", 2, "--json").json
+        outside = clarion("test", job, *to, "--row", 3, "--json")
+        assert sandbox.stats()["accepted"] == 2
+    assert "A run would skip row 2: excluded." in excluded.err
+    assert told["would_be_skipped"] == "excluded"
+    assert (outside.json["would_be_skipped"], outside.json["counts"]["skipped"]) == ("no-segment", 1)
+    assert outside.json["messages"][0]["request"] is None
+    assert clarion("test", job, *to, "--row", 1, "--json").json["would_be_skipped"] is None
 
 
 def test_retry_sends_to_the_failed_again_and_to_nobody_else(clarion: Command, home: Path):
@@ -112,6 +182,125 @@ def test_retry_sends_to_the_failed_again_and_to_nobody_else(clarion: Command, ho
     assert outcome.json["counts"]["succeeded"] == 30
     assert (outcome.code, outcome.json["status"]) == (0, "completed")
     assert outcome.json["run_id"] == before["run_id"]
+
+
+def test_retry_without_failed_items_says_so(clarion: Command, home: Path):
+    """Nothing is sent, and the report is as it was; --status is failed where it is not given."""
+    write_people(home, 2)
+    with Sandbox() as sandbox:
+        report = clarion("run", write_job(home), "--against", sandbox.url, "--json").json
+        outcome = clarion("retry", "last", "--json")
+        assert sandbox.stats()["requests"] == 2
+    told = f"Nothing to retry: run {report['run_id']} has no failed items."
+    assert (outcome.code, outcome.err.strip(), outcome.json) == (0, told, report)
+    resumed = clarion("resume", "last")
+    assert resumed.err.strip() == f"Nothing to resume: run {report['run_id']} is completed."
+    resolved = clarion("resolve", "last", "--unknown", "failed")
+    assert resolved.err.strip() == f"Nothing to resolve: run {report['run_id']} has no unknown items."
+    none = clarion("items", "last", "--status", "failed")
+    assert (none.code, none.out) == (0, "")
+    assert none.err.strip() == f"No items: run {report['run_id']} has no failed items."
+
+
+def test_unknown_names_are_refused_with_those_that_exist(clarion: Command, home: Path):
+    """A job without runs, a reason that no item has, a run that is not there: exit code 2, what there is."""
+    write_people(home, 20)
+    assert "there are no runs yet" in clarion("report", "last").err
+    with Sandbox(Behaviour(reject=0.5, seed=1)) as sandbox:
+        run = clarion("run", write_job(home), "--against", sandbox.url, "--json").json
+    for arguments, told in (
+        (("runs", "--job", "helo"), "--job: there is no run of a job 'helo'; expected one of hello"),
+        (("runs", "--job", "helo"), "(did you mean 'hello'?)"),
+        (("items", "last", "--reason", "refusd"), "expected one of refused (did you mean 'refused'?)"),
+        (("retry", "last", "--reason", "refusd"), "expected one of refused (did you mean 'refused'?)"),
+        (("retry", "last", "--status", "faild"), "(did you mean 'failed'?)"),
+        (("report", ""), "RUN: is empty"),
+        (("report", run["run_id"][:-1] + "z"), f"(did you mean '{run['run_id']}'?)"),
+        (("pause", "lats"), "(did you mean 'last'?)"),
+    ):
+        outcome = clarion(*arguments)
+        assert (outcome.code, outcome.out) == (2, ""), arguments
+        assert told in outcome.err
+
+
+def test_report_tells_the_most_frequent_errors(clarion: Command, home: Path):
+    """What the provider said stands in the report, with how many items it met, and in its JSON."""
+    write_people(home, 20)
+    with Sandbox(Behaviour(reject=0.5, seed=1)) as sandbox:
+        printed = clarion("run", write_job(home), "--against", sandbox.url)
+    report = clarion("report", "last", "--json").json
+    (error,) = report["errors"]
+    assert list(error) == ["reason", "error_code", "error", "count"]
+    assert (error["reason"], error["count"]) == ("refused", report["counts"]["failed"])
+    assert f"{error['count']} x refused: {error['error_code']}: {error['error']}" in printed.out
+
+
+def test_report_tells_why_nobody_was_reached(clarion: Command, home: Path):
+    """Where every item was skipped, the reason is worth more than a nought."""
+    people = "id,First Name,phone\n1,,+12025550101\n2,,+12025550102\n3,,+12025550103\n"
+    (home / "people.csv").write_text(people, encoding="utf-8")
+    segment = {"name": "all", "action": "send-sms", "template": {"message": "{{ item['First Name'] }}"}}
+    with Sandbox() as sandbox:
+        report = clarion("run", write_job(home, segments=[segment]), "--against", sandbox.url, "--json").json
+    assert report["counts"]["succeeded"] == 0
+    assert [(each["reason"], each["count"]) for each in report["errors"]] == [("template-error", 3)]
+    assert "First Name" in report["errors"][0]["error"]
+
+
+def test_bad_rows_are_shown_with_line_and_reason(clarion: Command, home: Path):
+    """Preview and run count the rows that were left out, and show the first of them."""
+    write_people(home, 3)
+    with (home / "people.csv").open("a", encoding="utf-8") as file:
+        file.write("ragged\n4,Dan,+12025550104,gold\n" + "short,row\n" * 4)
+    lists = {"include": [{"file": "people.csv", "key": "id", "on_bad_row": "skip"}]}
+    job = write_job(home, recipients=lists)
+    preview = clarion("preview", job, "--json").json
+    with Sandbox() as sandbox:
+        run = clarion("run", job, "--against", sandbox.url)
+    assert preview["bad_rows"] == clarion("report", "last", "--json").json["bad_rows"] == 5
+    first = preview["bad_row_examples"][0]
+    assert (first["line"], first["reason"]) == (5, "1 field, expected 4")
+    for printed in (clarion("preview", job, "--samples", 0).out, run.out):
+        assert "could not be read and were left out: 5" in printed
+        assert "people.csv:5: 1 field, expected 4" in printed
+        assert "people.csv:7: 2 fields, expected 4" in printed
+        assert "... and 2 more" in printed
+
+
+def test_run_waits_for_its_start(clarion: Command, home: Path, ledger: Database):
+    """Nothing is claimed, nor does a request come, before --start-at; then everything is sent."""
+    write_people(home, 5)
+    start_at = datetime.now(UTC) + timedelta(seconds=3)
+    with Sandbox() as sandbox:
+        options = ("--against", sandbox.url, "--start-at", start_at.isoformat(), "--json")
+        report = clarion("run", write_job(home), *options).json
+        came = [datetime.fromisoformat(request["at"]) for request in sandbox.requests()]
+    items = [item for page in read_items(ledger, find_run(ledger, "last").id) for item in page]
+    assert (report["counts"]["succeeded"], len(items), len(came)) == (5, 5, 5)
+    assert datetime.fromisoformat(report["created_at"]) < start_at <= min(came)
+    assert all(item["claimed_at"] >= start_at for item in items)
+    assert datetime.fromisoformat(report["start_at"]) == start_at
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--send-until", "2020-01-01"), "--send-until: "),
+        (("--end-at", "2020-01-01T00:00Z"), "--end-at: "),
+        (("--start-at", "2090-01-02", "--send-until", "2090-01-01"), "is not after --start-at"),
+        (("--start-at", "2090-01-02", "--end-at", "2090-01-01"), "is not after --start-at"),
+        (("--start-at", "tomorrow"), "--start-at: 'tomorrow' is no time"),
+    ],
+)
+def test_run_refuses_times_that_leave_none_to_send_in(
+    clarion: Command, home: Path, options: tuple[str, ...], told: str
+):
+    """An end that is past, or before the start, is a slip of the pen: no run is created."""
+    write_people(home, 1)
+    outcome = clarion("run", write_job(home), "--against", "http://127.0.0.1:9", *options)
+    assert outcome.code == 2
+    assert told in outcome.err
+    assert clarion("runs", "--json").json == []
 
 
 def test_retry_takes_failed_items_only(clarion: Command, home: Path):
@@ -213,19 +402,6 @@ def test_newer_database_is_refused_with_a_clear_message(clarion: Command, ledger
     assert outcome.code == 1
     assert "newer Clarion" in outcome.err
     assert "Traceback" not in outcome.err
-
-
-@pytest.mark.parametrize("command", sorted(MODULES))
-def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]):
-    """`--help` ends with 0 and shows how the command is used; groups name their commands."""
-    from cli.main import build_app
-
-    app = build_app(command)
-    with pytest.raises(SystemExit) as ended:
-        app([command, "--help"])
-    printed = capsys.readouterr().out
-    assert ended.value.code == 0
-    assert "Example:" in printed or "Commands" in printed
 
 
 def test_core_imports_without_prefect():

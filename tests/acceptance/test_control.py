@@ -2,10 +2,10 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,18 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from clarion.ledger.control import request_control
 from clarion.ledger.database import Database
 from clarion.ledger.runs import RunRecord, list_runs
+from clarion.ledger.tables import WORKER
 from clarion.sandbox import Behaviour, Sandbox
 from flows.control import pause_run, resume_run, stop_run
 from flows.reconcile import reconcile
 from tests.acceptance.campaigns import action, write_job, write_people
-from tests.acceptance.conftest import Command
+from tests.acceptance.conftest import Command, Start
+from tests.acceptance.deployed import deploy, pid_of, resume_in_ui, set_state, wait_for_state
 from tests.acceptance.installations import Installation, wait_for
-from tests.faults.processes import Processes
 
 EFFECT_SECONDS = 2.0
 LEAVE_SECONDS = 10.0
 PEOPLE = 600
-
-
-@pytest.fixture(scope="module")
-def processes(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Processes:
-    """Starts commands beside this process, on the session's Prefect server."""
-    return Processes(prefect_api_url=PREFECT_API_URL.value(), home=tmp_path_factory.mktemp("home"))
-
-
-Start = Callable[..., BaseProcess]
-
-
-@pytest.fixture
-def start(home: Path, processes: Processes) -> Iterator[Start]:
-    """Starts a `clarion` command on the test's ledger; nothing of it outlives the test."""
-    started: list[BaseProcess] = []
-
-    def begin(*arguments: object) -> BaseProcess:
-        settings = {"CLARION_HOME": os.environ["CLARION_HOME"]}
-        process = processes.start(*map(str, arguments), folder=home, settings=settings)
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.join()
 
 
 def wait_for_requests(sandbox: Sandbox, count: int) -> None:
@@ -69,7 +44,7 @@ def wait_for_status(ledger: Database, status: str, job: str = "hello") -> RunRec
 
 
 @contextmanager
-def nothing_later_than(sandbox: Sandbox, seconds: float) -> Iterator[None]:
+def nothing_later_than(sandbox: Sandbox, seconds: float) -> Generator[None]:
     """Holds that no request came later than so long after the beginning of the body."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     yield
@@ -175,12 +150,34 @@ def test_interrupted_run_is_finished_by_resume(clarion: Command, start: Start, h
     assert (len(stats["recipients"]), stats["duplicates"], stats["repeated_keys"]) == (PEOPLE, {}, 0)
 
 
+def test_run_that_lost_its_lease_is_reported_with_what_goes_on(
+    clarion: Command, home: Path, ledger: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """The command says why it is interrupted, and prints the report; a mistake in resuming is one line."""
+    with Sandbox(Behaviour(latency_ms=50)) as sandbox:
+
+        def end_leases() -> None:
+            wait_for_requests(sandbox, 50)
+            with ledger.write() as connection:
+                connection.execute(WORKER.delete())
+
+        ending = threading.Thread(target=end_leases)
+        ending.start()
+        ended = clarion("run", job_of(home), "--against", sandbox.url, "--json")
+        ending.join()
+        assert (ended.code, ended.json["status"]) == (1, "interrupted")
+        assert f"`clarion resume {ended.json['run_id']}` goes on" in ended.err
+        monkeypatch.setenv("CLARION_RUNNER", "proces")
+        refused = clarion("resume", "last", "--json")
+        assert (refused.code, refused.out) == (2, "")
+
+
 def test_killed_run_takes_orders_and_its_unknowns_are_resolved(
     clarion: Command, start: Start, home: Path, ledger: Database
 ):
     """Nobody works on it: `reconcile` says so, it pauses at once, its unknowns are sent with their keys."""
     with Sandbox(Behaviour(latency_ms=1_000, seed=1)) as sandbox:
-        process = start("run", job_of(home), "--against", sandbox.url)
+        process = start("run", job_of(home, tps=300), "--against", sandbox.url)
         wait_for_requests(sandbox, 100)
         process.kill()
         process.join()
@@ -224,19 +221,6 @@ def test_run_whose_time_has_not_come_is_paused_and_stopped(clarion: Command, sta
         assert (process.exitcode, sandbox.stats()["requests"]) == (1, 0)
 
 
-@pytest.fixture
-def served(installation: Installation) -> Iterator[Database]:
-    """The ledger of the installed worker."""
-    database = Database(installation.settings["CLARION_DATABASE_URL"])
-    yield database
-    database.close()
-
-
-def set_state(installation: Installation, flow_run: str, **state: Any) -> str:
-    """Puts a flow run into a state as the UI does; whether the server took it."""
-    return installation.ask("POST", f"flow_runs/{flow_run}/set_state", json={"state": state})["status"]
-
-
 def pause_in_ui(installation: Installation, flow_run: str) -> None:
     """What the button Pause sends, its time-out of 300 s included."""
     until = (datetime.now(UTC) + timedelta(seconds=300)).isoformat()
@@ -246,33 +230,6 @@ def pause_in_ui(installation: Installation, flow_run: str) -> None:
     )
 
 
-def wait_for_suspension(installation: Installation, flow_run: str) -> None:
-    """Waits until a flow run is suspended for as long as it takes, and its process is gone."""
-
-    def suspended() -> bool | None:
-        found = installation.get(f"flow_runs/{flow_run}")
-        timeout = (found["state"]["state_details"] or {}).get("pause_timeout")
-        return (found["state_name"] == "Suspended" and timeout is None) or None
-
-    wait_for(suspended, what="a suspension without time-out")
-    pid = pid_of(installation, flow_run)
-    wait_for(lambda: None if runs(pid) else True, what="the end of its process")
-
-
-def pid_of(installation: Installation, flow_run: str) -> int:
-    """The process of a flow run."""
-    return int(installation.get(f"flow_runs/{flow_run}")["infrastructure_pid"])
-
-
-def runs(pid: int) -> bool:
-    """Whether a process exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_deployment_run_paused_in_the_ui_frees_its_worker_and_waits_as_long_as_it_takes(
     installation: Installation, served: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -280,13 +237,13 @@ def test_deployment_run_paused_in_the_ui_frees_its_worker_and_waits_as_long_as_i
     write_people(tmp_path, PEOPLE)
     with Sandbox(Behaviour(latency_ms=200, error=0.1, seed=2)) as sandbox:
         job = write_job(tmp_path, name="paused", actions={"send-sms": action(tps=150)})
-        deployment = installation.deploy(job)
+        deployment = deploy(installation, job)
         flow_run = installation.start(deployment, against=sandbox.url)
         wait_for_requests(sandbox, 50)
         with nothing_later_than(sandbox, EFFECT_SECONDS):
             pause_in_ui(installation, flow_run)
             paused = wait_for_status(served, "paused", "paused")
-            wait_for_suspension(installation, flow_run)
+            wait_for_state(installation, flow_run, "Suspended", message="Paused.")
         assert (paused.control, paused.sending, paused.unknown) == ("pause", 0, 0)
         refused = installation.ended(installation.start(deployment, against=sandbox.url))
         assert refused["state_name"] == "Failed"
@@ -308,15 +265,15 @@ def test_deployment_run_is_resumed_retried_and_cancelled_in_the_ui(
     write_people(tmp_path, PEOPLE)
     with Sandbox(Behaviour(latency_ms=200, seed=2)) as sandbox:
         job = write_job(tmp_path, name="cancelled", actions={"send-sms": action(tps=20)})
-        flow_run = installation.start(installation.deploy(job), against=sandbox.url)
+        flow_run = installation.start(deploy(installation, job), against=sandbox.url)
         wait_for_requests(sandbox, 20)
         run = wait_for_status(served, "running", "cancelled")
         with nothing_later_than(sandbox, EFFECT_SECONDS):
             assert request_control(served, run.id, "pause")
-            wait_for_suspension(installation, flow_run)
+            wait_for_state(installation, flow_run, "Suspended", message="Paused.")
         sent = sandbox.stats()["requests"]
 
-        assert installation.ask("POST", f"flow_runs/{flow_run}/resume", json={})["status"] == "ACCEPT"
+        resume_in_ui(installation, flow_run)
         wait_for_requests(sandbox, sent + 20)
         assert wait_for_status(served, "running", "cancelled").control == "run"
         os.kill(pid_of(installation, flow_run), signal.SIGTERM)

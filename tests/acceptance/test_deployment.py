@@ -1,19 +1,24 @@
 """Jobs deployed to a real Prefect server, served by a real worker: what the README promises of both."""
 
 import json
+import shutil
+import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clarion.ledger.database import Database
 from clarion.ledger.items import read_items
-from clarion.ledger.runs import list_runs
+from clarion.ledger.runs import RunRecord, list_runs
 from clarion.sandbox import Behaviour, Sandbox
 from tests.acceptance.campaigns import action, write_job, write_people
-from tests.acceptance.installations import Installation, wait_for
+from tests.acceptance.installations import PREFECT, Installation, wait_for
 
 SECRET = "tok-5f1d9c3b7a"
+PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
 
 
 @pytest.fixture
@@ -55,6 +60,30 @@ def test_deploying_again_updates_the_deployment_and_its_schedule(installation: I
     assert (third["id"], third["tags"], third["schedules"]) == (first["id"], [], [])
 
 
+def test_prefect_yaml_deploys_the_flows_for_a_work_pool(installation: Installation, tmp_path: Path):
+    """Prefect's own command makes a deployment of each flow; one of them runs."""
+    shutil.copy(PREFECT_YAML, tmp_path)
+    deployed = subprocess.run(
+        [*PREFECT, "--no-prompt", "deploy", "--all"],
+        env=installation.settings,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    made = {each["entrypoint"]: each for each in installation.find("deployments") if each["pull_steps"]}
+    assert {entrypoint: each["name"] for entrypoint, each in made.items()} == {
+        "flows.run_job:run_job": "run-job",
+        "flows.resume_run:resume_run": "resume-run",
+        "flows.reconcile:reconcile": "reconcile",
+    }
+    assert {each["work_pool_name"] for each in made.values()} == {"clarion"}
+    assert [each["schedule"]["interval"] for each in made["flows.reconcile:reconcile"]["schedules"]] == [60]
+    ended = installation.ended(installation.start(made["flows.reconcile:reconcile"]))
+    assert ended["state_name"] == "Completed"
+
+
 def test_worker_runs_a_deployment_and_the_ledger_agrees_with_the_provider(
     installation: Installation, ledger: Database, tmp_path: Path
 ):
@@ -62,19 +91,37 @@ def test_worker_runs_a_deployment_and_the_ledger_agrees_with_the_provider(
 
     Artifacts stand on the flow run, and the secret is nowhere but in its block and on the wire.
     """
-    write_people(tmp_path, 240)
-    installation.clarion("credentials", "save", "bearer-token/provider", "--env", "token=TOKEN", TOKEN=SECRET)
     with Sandbox(Behaviour(error=0.2, seed=3)) as sandbox:
-        send = action(credentials="bearer-token/provider")
-        send["command"]["url"] = f"{sandbox.url}/v1/messages"
-        deployment = installation.deploy(write_job(tmp_path, name="Spring news", actions={"send-sms": send}))
+        deployment = installation.deploy(job_with_secret(installation, tmp_path, url=sandbox.url))
         started = [
             installation.start(deployment, name="all of them"),
             installation.start(deployment, name="a second run", against=sandbox.url, limit=1),
         ]
         flow_runs = [installation.ended(flow_run) for flow_run in started]
-        stats = sandbox.stats()
+        received = sandbox.stats()["recipients"]
 
+    assert_one_after_the_other(flow_runs)
+    runs = {run.name: run for run in list_runs(ledger, limit=9, job_name="Spring news")}
+    whole, one = runs["all of them"], runs["a second run"]
+    assert (whole.succeeded, whole.status, whole.flow_run_id) == (240, "completed", started[0])
+    assert (one.succeeded, one.kind) == (1, "rehearsal")
+    assert received == recipients_of(ledger, [whole, one])
+    assert_artifacts(installation, started[0], uid=whole.uid)
+    assert_retries(installation, started[0])
+    assert_secret_is_kept(installation, started)
+
+
+def job_with_secret(installation: Installation, folder: Path, *, url: str) -> Path:
+    """A job for 240 people whose action sends with saved credentials."""
+    write_people(folder, 240)
+    installation.clarion("credentials", "save", "bearer-token/provider", "--env", "token=TOKEN", TOKEN=SECRET)
+    send = action(credentials="bearer-token/provider")
+    send["command"]["url"] = f"{url}/v1/messages"
+    return write_job(folder, name="Spring news", actions={"send-sms": send})
+
+
+def assert_one_after_the_other(flow_runs: list[dict[str, Any]]) -> None:
+    """Both were completed, under their names, and did not overlap."""
     assert [run["state_name"] for run in flow_runs] == ["Completed", "Completed"]
     assert [run["name"] for run in flow_runs] == [
         "Spring news all of them",
@@ -83,25 +130,20 @@ def test_worker_runs_a_deployment_and_the_ledger_agrees_with_the_provider(
     earlier, later = sorted(flow_runs, key=lambda run: run["start_time"])
     assert earlier["end_time"] <= later["start_time"]
 
-    runs = {run.name: run for run in list_runs(ledger, limit=9, job_name="Spring news")}
-    whole, one = runs["all of them"], runs["a second run"]
-    assert (whole.succeeded, whole.status, whole.flow_run_id) == (240, "completed", started[0])
-    assert (one.succeeded, one.kind) == (1, "rehearsal")
-    sent = [item["recipient"] for run in (whole, one) for page in read_items(ledger, run.id) for item in page]
-    succeeded = [
-        item["recipient"]
-        for run in (whole, one)
-        for page in read_items(ledger, run.id, statuses=["succeeded"])
-        for item in page
-    ]
-    assert set(sent) == set(succeeded)
-    assert stats["recipients"] == {each: succeeded.count(each) for each in succeeded}
 
-    assert_artifacts(installation, started[0], uid=whole.uid)
-    assert_retries(installation, started[0])
+def recipients_of(ledger: Database, runs: list[RunRecord]) -> Counter[str]:
+    """Who got a message in these runs, and how many; everybody who is not skipped got one."""
+    items = [item for run in runs for page in read_items(ledger, run.id) for item in page]
+    succeeded = [item["recipient"] for item in items if item["status"] == "succeeded"]
+    assert set(succeeded) == {item["recipient"] for item in items}
+    return Counter(succeeded)
+
+
+def assert_secret_is_kept(installation: Installation, flow_runs: list[str]) -> None:
+    """What Prefect tells, what the ledger holds and what was logged do not contain it."""
     kept = [
         *(installation.find(what) for what in ("flow_runs", "task_runs", "deployments", "artifacts")),
-        *(installation.of_run("logs", flow_run) for flow_run in started),
+        *(installation.of_run("logs", flow_run) for flow_run in flow_runs),
     ]
     assert all(kept)
     files = [installation.folder / "clarion.db", *installation.folder.glob("*.log")]

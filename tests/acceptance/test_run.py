@@ -1,8 +1,11 @@
 """A campaign from the command line, against a provider on a real socket."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -14,8 +17,15 @@ from clarion.ledger.database import Database
 from clarion.ledger.items import read_items
 from clarion.ledger.runs import find_run
 from clarion.sandbox import Behaviour, Sandbox
-from tests.acceptance.campaigns import write_job, write_people
+from flows.run_job import run_job
+from tests.acceptance.campaigns import action, write_job, write_people
 from tests.acceptance.conftest import Command
+
+FIRST_THREE_FAIL = Behaviour(error=0.5, seed=4)
+"""With this seed the first three requests get an error and the next three do not."""
+
+ON_THE_WAY = timedelta(seconds=1)
+"""A request that was written in time may arrive so much later."""
 
 STATUSES = ("skipped", "pending", "sending", "succeeded", "failed", "unknown")
 
@@ -112,9 +122,38 @@ def assert_retried_by_prefect(flow_run_id: str) -> None:
 
     found = retried(task_runs_of(flow_run_id, until=lambda runs: bool(retried(runs))))
     assert found
+    assert "AwaitingRetry" in states_of(found[0])
+
+
+def states_of(run: TaskRun) -> list[str]:
+    """The names of the states that a task run went through."""
     with get_client(sync_client=True) as client:
-        history = client.request("GET", "/task_run_states/", params={"task_run_id": str(found[0].id)})
-    assert "AwaitingRetry" in {state["name"] for state in history.json()}
+        history = client.request("GET", "/task_run_states/", params={"task_run_id": str(run.id)})
+    return [state["name"] for state in history.json()]
+
+
+def test_what_is_due_later_than_prefect_retries_reach_is_mapped_again(
+    clarion: Command, home: Path, ledger: Database
+):
+    """A back-off of 6 s: the second try comes from another task run, and none of them waits meanwhile."""
+    write_people(home, 3)
+    back_off = {"num_retries": 3, "backoff_policy": {"base_interval_seconds": 6, "max_interval_seconds": 6}}
+    job = write_job(home, actions={"send-sms": action(retry_policy=back_off)})
+    with Sandbox(FIRST_THREE_FAIL) as sandbox:
+        outcome = clarion("run", job, "--against", sandbox.url, "--json")
+        verdicts = [request["verdict"] for request in sandbox.requests()]
+    assert verdicts == ["error"] * 3 + ["accepted"] * 3
+    assert (outcome.code, outcome.json["counts"]["succeeded"]) == (0, 3)
+    assert outcome.json["metrics"]["attempts"] == 6
+
+    def delivering(runs: list[TaskRun]) -> list[TaskRun]:
+        return [run for run in runs if run.name.startswith("deliver")]
+
+    flow_run_id = str(find_run(ledger, "last").flow_run_id)
+    runs = delivering(task_runs_of(flow_run_id, until=lambda runs: len(delivering(runs)) >= 6))
+    assert sorted(Counter(run.name for run in runs).values()) == [2, 2, 2]
+    assert [run.run_count for run in runs] == [1] * 6
+    assert not any("AwaitingRetry" in states_of(run) for run in runs)
 
 
 def test_run_stores_metrics_and_artifacts(clarion: Command, home: Path, ledger: Database):
@@ -171,11 +210,47 @@ def test_run_sends_nothing_after_send_until(clarion: Command, home: Path):
     """A time that has passed leaves every item skipped as expired."""
     write_people(home, 3)
     with Sandbox() as sandbox:
-        report = clarion(
-            "run", write_job(home), "--against", sandbox.url, "--send-until", "2020-01-01", "--json"
-        ).json
+        # The command line refuses such a time; a late start has the same effect.
+        job: Any = write_job(home)
+        report = run_job(job, against=sandbox.url, send_until=datetime(2020, 1, 1, tzinfo=UTC))
         assert sandbox.stats()["requests"] == 0
     assert report["skipped_by_reason"] == {"expired": 3}
+
+
+def test_send_until_in_the_middle_of_a_run_ends_it(clarion: Command, home: Path):
+    """What was tried is failed, what was not is skipped, both as expired; nothing is sent after that time."""
+    write_people(home, 600)
+    later = {"num_retries": 3, "backoff_policy": {"base_interval_seconds": 60, "max_interval_seconds": 60}}
+    job = write_job(home, actions={"send-sms": action(tps=50, retry_policy=later)})
+    until = datetime.now(UTC) + timedelta(seconds=5)
+    with Sandbox(Behaviour(latency_ms=300, error=0.3, seed=1)) as sandbox:
+        options = ("--against", sandbox.url, "--send-until", until.isoformat(), "--json")
+        outcome = clarion("run", job, *options)
+        stats = sandbox.stats()
+        last = max(datetime.fromisoformat(request["at"]) for request in sandbox.requests())
+    report = outcome.json
+    assert (outcome.code, report["status"]) == (0, "completed")
+    assert_adds_up(report)
+    assert report["counts"]["succeeded"] == stats["accepted"] > 0
+    assert report["failed_by_reason"] == {"expired": stats["errors"]}
+    assert report["skipped_by_reason"] == {"expired": 600 - stats["requests"]}
+    assert stats["errors"] > 0
+    assert stats["requests"] < 600
+    assert last < until + ON_THE_WAY
+
+
+def test_demo_reports_what_its_provider_got(clarion: Command, home: Path):
+    """A whole campaign: exit code 0, counts that add up, as many messages accepted as succeeded."""
+    outcome = clarion("demo", "--contacts", 200, "--json")
+    report = outcome.json
+    assert (outcome.code, report["status"], report["counts"]["total"]) == (0, "completed", 200)
+    assert_adds_up(report)
+    assert report["counts"]["succeeded"] == report["sandbox"]["accepted"] > 100
+    assert report["sandbox"]["requests"] == report["metrics"]["attempts"]
+    assert report["counts"]["skipped"] == sum(report["skipped_by_reason"].values()) > 0
+    printed = clarion("demo", "--contacts", 5)
+    assert printed.code == 0
+    assert "for 0 recipients more than one" in printed.out
 
 
 def test_run_reports_trouble_in_the_list_as_a_failed_run_without_items(clarion: Command, home: Path):

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from clarion.sandbox import Behaviour
 from tests.acceptance.campaigns import action, write_job
@@ -24,6 +25,7 @@ class Campaign:
     rows: int
     step: int
     latency_ms: float = 0
+    on_unknown: Literal["hold", "resend"] = "hold"
     seed: int = 0
     recipients: frozenset[str] = field(init=False)
     """Who must get exactly one message."""
@@ -55,7 +57,7 @@ class Campaign:
                     "template": {"message": "Hello {{ item.id }}"},
                 }
             ],
-            actions={"send-sms": action(timeout_seconds=60)},
+            actions={"send-sms": action(timeout_seconds=60, on_unknown=self.on_unknown)},
         )
 
     def _phone(self, row: int) -> str:

@@ -1,16 +1,20 @@
 """The fault test bench: a run is killed in the middle, restarted, killed again, held against the provider.
 
-The run is a process of its own, the provider a real HTTP server in this one. When to kill is random; that it
-was in the middle is read off afterwards, from the provider's log and the ledger (`Death.moment`). A blow that
-came too late is not counted. What must hold is told in `tests.faults.checks`.
+The run is a process of its own, with or without sender processes, the provider a real HTTP server in this
+one. When to kill is random; that it was in the middle is read off afterwards, from the provider's log and the
+ledger (`Death.moment`). A blow that came too late is not counted. What must hold is told in
+`tests.faults.checks`.
 """
 
+import os
 import random
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -31,9 +35,11 @@ from tests.faults.checks import (
     Violations,
     check_death,
     check_end,
+    check_unknown,
+    is_lost,
     worker_lost,
 )
-from tests.faults.processes import Processes
+from tests.faults.processes import Processes, lives
 
 LOOK_SECONDS = 0.005
 MOST_SECONDS = 180.0
@@ -48,22 +54,34 @@ EARLY = 0.25
 CONNECTIONS = 256
 """As many calls on their way as there may be claims: at 2 s latency a kill then leaves the most unknown."""
 
+SENDERS = 2
+"""Sender processes of a run with the runner `process`."""
+
+DONE = frozenset({0, 3})
+"""Exit codes of a run that has ended: completed, unresolved."""
+
+RunnerName = Literal["thread", "process"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Blow:
     """A process to be killed: by which signal, in the middle of what.
 
     `overlapped`: the run is taken up again while the process is still leaving, which takes it some seconds.
+    `runner`: what sends in a run that is started for this blow, or after it. `child`: a sender process is
+    killed, the flow's goes on; that is in the middle of sending, before it there is no lease to know it by.
     """
 
     signal: Signal
     moment: Moment
     overlapped: bool = False
+    runner: RunnerName = "thread"
+    child: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a tormented run came to."""
+    """What a tormented run came to. `ledger` is the run at its end, before anything was sent again."""
 
     deaths: Sequence[Death]
     starts: int
@@ -104,7 +122,11 @@ class Torment:
     ) -> None:
         self._campaign = campaign
         self._database = Database(database_url)
-        self._settings = {"CLARION_DATABASE_URL": database_url, "CLARION_CONNECTIONS": str(CONNECTIONS)}
+        self._settings = {
+            "CLARION_DATABASE_URL": database_url,
+            "CLARION_CONNECTIONS": str(CONNECTIONS),
+            "CLARION_WORKERS": str(SENDERS),
+        }
         self._processes = processes
         self._folder = folder
         self._chance = chance
@@ -112,7 +134,10 @@ class Torment:
         self._sandbox = Sandbox(campaign.behaviour)
         self._deaths: list[Death] = []
         self._starts = 0
-        self._next: BaseProcess | None = None
+        self._running: BaseProcess | None = None
+        self._runner: RunnerName = "thread"
+        self._orphans: set[int] = set()
+        """Sender processes whose flow was killed: they leave, and may take some seconds."""
         self._violations = Violations()
 
     def suffer(self, blows: Sequence[Blow]) -> Findings:
@@ -123,55 +148,98 @@ class Torment:
                     if blow.moment == "sending" or not self._planned():
                         self._strike(blow)
                 self._finish()
-            return self._findings()
+                ended = read_ledger(self._database)
+                self._violations += check_unknown(ended, self._deaths)
+                if self._campaign.on_unknown == "resend" and ended.counts["unknown"]:
+                    self._resend()
+            return self._findings(ended)
         finally:
             self._database.close()
 
     def _strike(self, blow: Blow) -> None:
-        process = self._next or self._start()
+        self._runner = blow.runner
+        process = self._running = self._running or self._start()
         wait = self._wait_for_planning if blow.moment == "planning" else self._wait_for_sending
         wait(process)
-        (process.kill if blow.signal == "KILL" else process.terminate)()
-        self._next = self._start() if blow.overlapped else None
-        self._join(process)
-        requests = (
-            self._requests_so_far()
-        )  # before the ledger is read: the next process may be at work already
+        before = {token: pid for token, pid in self._leases().items() if pid not in self._orphans}
+        if blow.child:
+            pid = self._kill_sender(blow, flow=process, senders=sorted({*before.values()} - {process.pid}))
+        else:
+            pid = self._kill_flow(blow, process)
+        if pid is None:
+            return
+        requests = self._requests_so_far()  # before the ledger: the next process may be at work already
         death = Death(
             signal=blow.signal,
-            pid=process.pid or 0,
+            pid=pid,
             ledger=read_ledger(self._database),
             requests=requests,
+            before=before,
             overlapped=blow.overlapped,
+            child=blow.child,
         )
+        if blow.signal == "KILL" and not blow.child:
+            self._orphans |= {*before.values()}
         self._deaths.append(death)
         self._violations += check_death(death)
 
-    def _finish(self) -> None:
-        process = self._next or self._start()
+    def _kill_flow(self, blow: Blow, process: BaseProcess) -> int | None:
+        planning = process.is_alive() and not self._planned()
+        (process.kill if blow.signal == "KILL" else process.terminate)()
+        self._running = self._start() if blow.overlapped else None
         self._join(process)
-        if process.exitcode not in {0, 3}:
+        if planning and process.exitcode in DONE and not blow.overlapped:
+            self._violations["unheard"] += 1
+        return process.pid
+
+    def _kill_sender(self, blow: Blow, *, flow: BaseProcess, senders: Sequence[int]) -> int | None:
+        """Kills one of the sender processes and waits for its end; None where the run has none any more."""
+        if not senders or not flow.is_alive():
+            return None
+        pid = self._chance.choice(senders)
+        try:
+            os.kill(pid, signal.SIGKILL if blow.signal == "KILL" else signal.SIGTERM)
+        except ProcessLookupError:
+            return None
+        deadline = time.monotonic() + MOST_SECONDS
+        while lives(pid) and flow.is_alive():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"a sender process did not end:\n{self._output()}")
+            time.sleep(LOOK_SECONDS)
+        return pid
+
+    def _finish(self) -> None:
+        process = self._running or self._start()
+        self._join(process)
+        if process.exitcode not in DONE:
             self._violations["failed"] += 1
 
-    def _findings(self) -> Findings:
-        ledger = read_ledger(self._database)
+    def _resend(self) -> None:
+        """Has everything sent again that is unknown, as a person would."""
+        process = self._command("resolve", "last", "--unknown", "resend")
+        self._join(process)
+        if process.exitcode not in DONE:
+            self._violations["failed"] += 1
+
+    def _findings(self, ended: Ledger) -> Findings:
         requests = [
             Request(each["recipient"], each["headers"].get("idempotency-key", ""), each["verdict"])
             for each in self._sandbox.requests()
         ]
-        ended = check_end(
-            ledger,
+        resent = frozenset(str(item.recipient) for item in ended.items if is_lost(item))
+        at_last = check_end(
+            read_ledger(self._database),
             rows=self._campaign.rows,
             recipients=self._campaign.recipients,
             requests=requests,
-            deaths=self._deaths,
+            resent=resent if self._campaign.on_unknown == "resend" else None,
         )
         return Findings(
             deaths=[death for death in self._deaths if death.moment != "missed"],
             starts=self._starts,
-            ledger=ledger,
+            ledger=ended,
             requests=requests,
-            violations=self._violations + ended,
+            violations=self._violations + at_last,
         )
 
     def _start(self) -> BaseProcess:
@@ -179,7 +247,11 @@ class Torment:
         again = bool(list_runs(self._database, limit=1))
         arguments = ("resume", "last") if again else ("run", str(self._job), "--against", self._sandbox.url)
         self._starts += 1
-        return self._processes.start(*arguments, folder=self._folder, settings=self._settings)
+        return self._command(*arguments)
+
+    def _command(self, *arguments: str) -> BaseProcess:
+        settings = {**self._settings, "CLARION_RUNNER": self._runner}
+        return self._processes.start(*arguments, folder=self._folder, settings=settings)
 
     def _wait_for_planning(self, process: BaseProcess) -> None:
         """Waits until this very process plans, and a random part of the list is stored, or nothing of it yet.
@@ -237,8 +309,15 @@ class Torment:
         return any(run.planned_at for run in list_runs(self._database, limit=1))
 
     def _holds_lease(self, process: BaseProcess) -> bool:
+        return process.pid in self._leases().values()
+
+    def _leases(self) -> dict[str, int]:
+        """Process ids by token."""
         with self._database.read() as connection:
-            return process.pid in connection.scalars(sa.select(WORKER.c.pid)).all()
+            return {
+                lease.token: lease.pid
+                for lease in connection.execute(sa.select(WORKER.c.token, WORKER.c.pid))
+            }
 
 
 def read_ledger(database: Database) -> Ledger:

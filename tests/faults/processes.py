@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-PRELOADED = ["cli.main", "cli.run", "prefect.flow_engine", "prefect.task_engine", "tests.faults.processes"]
+PRELOADED = [
+    "cli.main",
+    "cli.control",
+    "cli.run",
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "tests.faults.processes",
+]
 
 
 class Processes:
@@ -46,6 +53,15 @@ class Processes:
         process = self._context.Process(target=_command, args=(arguments, folder, dict(settings)))
         process.start()
         return process
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager

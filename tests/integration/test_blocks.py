@@ -19,6 +19,7 @@ from blocks.credentials import (
     BasicAuth,
     BearerToken,
     VonageApplication,
+    WebhookUrl,
     load_credentials,
 )
 from blocks.documents import document_name, save_document, saved_names
@@ -73,6 +74,7 @@ def samples() -> list[Block]:
         BasicAuth(username="acme", password=SecretStr(SECRET)),
         ApiKey(fields={"api_key": SecretStr(SECRET), "a.b": SecretStr(f"{SECRET}-2")}, location="body"),
         VonageApplication.dummy(),
+        WebhookUrl(url=SecretStr(f"https://hooks.test/services/{SECRET}")),
         FileList.model_validate({"file": "customers.csv", "key": "Customer Id"}),
         ItemsList.model_validate({"items": [{"phone": "0049123", "plan": None, "n": 1.5}]}),
         HttpAction.model_validate(ACTION),

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from clarion.errors import RunConflictError
-from clarion.ledger.claims import RESOLVED, resolve_unknown
 from clarion.ledger.control import (
     enforce_control,
     mark_paused,
+    mark_waiting,
     note_crash,
     reconcile,
     request_control,
@@ -21,6 +21,7 @@ from clarion.ledger.control import (
 from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import get_run, open_runs, run_of_flow_run, run_with_key, set_status
+from clarion.ledger.second_tries import RESOLVED, resolve_unknown
 from clarion.ledger.summaries import read_summary
 from clarion.ledger.tables import ENDED_STATUSES, WORKER
 from clarion.ledger.workers import live_workers, reap_workers, register_worker, retire_worker
@@ -215,6 +216,36 @@ def test_reconcile_interrupts_what_died_and_leaves_what_lives(database: Database
     assert reconcile(database) == []
 
 
+def test_waiting_run_is_scheduled_with_the_reason(database: Database):
+    """From whatever it was called while it was at work, or before."""
+    for status in ("scheduled", "running", "interrupted", "paused"):
+        run_id = planned_run(database, 1)
+        set_status(database, run_id, status)
+        mark_waiting(database, run_id, reason="waits")
+        run = get_run(database, run_id)
+        assert (run.status, run.reason) == ("scheduled", "waits")
+
+
+@pytest.mark.parametrize(("control", "status"), [("pause", "paused"), ("stop", "stopped")])
+def test_run_does_not_wait_where_a_person_asked_for_else(database: Database, control: str, status: str):
+    """Whoever leaves to wait does not overwrite what a person asked for since."""
+    run_id = planned_run(database, 1)
+    request_control(database, run_id, control)
+    mark_waiting(database, run_id, reason="waits")
+    assert state(database, run_id) == (status, control)
+
+
+def test_reconcile_leaves_a_run_that_comes_back_by_itself(database: Database):
+    """It has no process because it waits; what a person asks of it is done all the same."""
+    run_id, other = planned_run(database, 1), planned_run(database, 1)
+    mark_waiting(database, run_id, reason="waits")
+    changed = reconcile(database, comes_back=lambda run: run.id == run_id)
+    assert [(run.id, run.status) for run in changed] == [(other, "interrupted")]
+    assert get_run(database, run_id).reason == "waits"
+    assert not request_control(database, run_id, "pause")
+    assert state(database, run_id) == ("paused", "pause")
+
+
 @pytest.mark.parametrize(("control", "status"), [("pause", "paused"), ("stop", "stopped")])
 def test_reconcile_does_what_a_dead_worker_was_asked(database: Database, control: str, status: str):
     """Its worker died between the word and the deed."""
@@ -301,7 +332,7 @@ def test_unknown_items_become_what_a_person_knows(database: Database, outcome: s
 
 
 def test_unknown_items_are_sent_again_with_the_same_key(database: Database):
-    """The epoch stays; the unanswered call is in the log; stopped now, they are failed and not skipped."""
+    """The epoch stays; the unanswered call is in the log; stopped now, they are as unknown as before."""
     run_id = unknown_run(database)
     assert resolve_unknown(database, run_id, "resend") == 2
     assert rows_of(database, run_id, "status", "reason", "attempts", "epoch", "claim_token")[1:] == [
@@ -315,7 +346,7 @@ def test_unknown_items_are_sent_again_with_the_same_key(database: Database):
     assert get_run(database, run_id).ended_at is None
     assert_counts_add_up(database, run_id)
     request_control(database, run_id, "stop")
-    assert counts(database, run_id) == {"total": 3, "succeeded": 1, "failed": 2}
+    assert counts(database, run_id) == {"total": 3, "succeeded": 1, "unknown": 2}
 
 
 def test_old_worker_cannot_settle_what_is_sent_again(database: Database):

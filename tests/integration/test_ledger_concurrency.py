@@ -12,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from clarion.errors import RunConflictError
-from clarion.ledger.claims import ClaimedItem, expire, retry_items
+from clarion.ledger.claims import ClaimedItem, expire
 from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import set_status
+from clarion.ledger.second_tries import retry_items
 from clarion.ledger.tables import ATTEMPT
 from clarion.ledger.workers import reap_workers, register_worker, retire_worker
 from clarion.sending import writer as writing

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from clarion.ledger.claims import Slice, expire, next_slice, open_work, retry_items
+from clarion.fallback import NextStep
+from clarion.ledger.claims import Slice, expire, next_slice, open_work
 from clarion.ledger.database import Database
 from clarion.ledger.runs import get_run, set_status
+from clarion.ledger.second_tries import resolve_unknown, retry_items
 from clarion.ledger.tables import RUN_ITEM
 from tests.integration.ledger_runs import (
     assert_counts_add_up,
@@ -43,6 +45,51 @@ def test_expire_tells_untouched_items_from_tried_ones(database: Database):
     ]
     assert expire(database, run_id, reason="expired") == 0
     assert_counts_add_up(database, run_id)
+
+
+def test_expire_keeps_what_is_in_doubt_unknown(database: Database):
+    """A call that was never answered is not failed because its next try comes too late."""
+    run_id = planned_run(database, 2)
+    doubted, fallen = claimed(database, run_id, "t")
+    settled(
+        database,
+        run_id,
+        "t",
+        result(doubted, "pending", in_doubt=True),
+        result(
+            fallen,
+            "failed",
+            reason="refused",
+            idempotency_key="k",
+            fallback=(NextStep(step=1, action="send", recipient="x", dedupe_key="x"),),
+        ),
+    )
+    assert expire(database, run_id, reason="stopped") == 2
+    assert rows_of(database, run_id, "status", "reason", "step") == [
+        ("unknown", "stopped", 0),
+        ("failed", "stopped", 1),
+    ]
+    assert_counts_add_up(database, run_id)
+
+
+def test_doubt_goes_with_the_item_until_it_is_settled(database: Database):
+    """A claim knows of it; a resend by hand makes it; a person's word or a retry ends it."""
+    run_id = planned_run(database, 3)
+    first, *others = claimed(database, run_id, "t")
+    settled(
+        database, run_id, "t",
+        result(first, "pending", in_doubt=True),
+        *(result(each, "unknown", in_doubt=True) for each in others),
+    )  # fmt: skip
+    assert [item.in_doubt for item in claimed(database, run_id, "t")] == [True]
+    resolve_unknown(database, run_id, "resend")
+    resent = claimed(database, run_id, "t")
+    assert [item.in_doubt for item in resent] == [True, True]
+    settled(database, run_id, "t", *(result(item, "unknown", in_doubt=True) for item in resent))
+    resolve_unknown(database, run_id, "failed")
+    assert rows_of(database, run_id, "in_doubt") == [True, False, False]
+    retry_items(database, run_id)
+    assert [(item.in_doubt, item.epoch) for item in claimed(database, run_id, "t")] == [(False, 1)] * 2
 
 
 def test_retry_puts_failed_items_back_with_all_their_tries(database: Database):

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from clarion.ledger.claims import ClaimedItem, expire, open_work, retry_items
+from clarion.ledger.claims import ClaimedItem, expire, open_work
 from clarion.ledger.database import Database
 from clarion.ledger.runs import get_run
+from clarion.ledger.second_tries import retry_items
 from clarion.ledger.tables import ATTEMPT, ITEM_COUNTS
 from clarion.ledger.workers import reap_workers, register_worker, retire_worker
 from tests.integration.ledger_runs import (

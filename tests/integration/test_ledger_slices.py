@@ -166,3 +166,28 @@ def test_feed_never_has_an_item_in_two_slices(database: Database, seed: int):
 def test_slice_size_grows_with_the_run(total: int, size: int):
     """Each row is a slice of its own in a short run; a long one has slices of bounded size."""
     assert slice_size(total) == size
+
+
+def test_feed_keeps_a_place_for_every_action(database: Database):
+    """Slices of an action that do not come back for long do not take the places of the others."""
+    window = 4
+    run_id = two_actions(database, 40)
+    feed = feed_of(database, run_id, "a", "b", size=1)
+    slow: set[int] = set()
+    fast: set[int] = set()
+    for _ in range(40):
+        for part in feed.take(window - len(slow)):
+            if part.action == "a":
+                slow.add(part.first_id)
+            else:
+                fast.add(part.first_id)
+                feed.done(part, held_seconds=0)
+    assert len(slow) == window - 1
+    assert len(fast) == 20
+
+
+def test_slices_fill_the_window_that_there_is():
+    """More processes get more and smaller slices; a cluster may get larger ones."""
+    assert slice_size(1_000_000, window=32, most=5_000) == 5_000
+    assert slice_size(64_000, window=32, most=5_000) == 1_000
+    assert slice_size(64_000, window=320, most=5_000) == 100

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clarion.ledger.claims import expire
 from clarion.ledger.database import Database
 from clarion.ledger.runs import get_run
-from clarion.ledger.summaries import WHOLE_RUN, count_items, read_summary, summarize
+from clarion.ledger.summaries import WHOLE_RUN, count_items, read_summary, summarize, top_errors
 from clarion.ledger.tables import ATTEMPT, ITEM_COUNTS, RUN, RUN_ITEM
 from tests.integration.ledger_runs import claimed, new_run, planned, planned_run, result, settled, skipped
 
@@ -123,7 +123,10 @@ def test_summary_of_one_run_is_not_anothers(database: Database):
 
 
 def test_summary_tells_the_times_of_planning_and_sending(database: Database):
-    """Seconds from start to plan, from the first claim to the last result, and what was settled in them."""
+    """Seconds from start to plan, from the plan to the last result, and what was settled in them.
+
+    The first claim does not count: a retry claims an item anew, and would make the run look faster.
+    """
     run_id = planned_run(database, 4)
     one, two, three = claimed(database, run_id, "t", most=3)
     settled(
@@ -138,13 +141,50 @@ def test_summary_tells_the_times_of_planning_and_sending(database: Database):
     with database.write() as connection:
         connection.execute(RUN.update().values(started_at=begun, planned_at=begun + timedelta(seconds=7)))
         of_item = RUN_ITEM.update().where(RUN_ITEM.c.claimed_at.is_not(None))
-        connection.execute(of_item.values(claimed_at=begun, settled_at=begun + timedelta(seconds=9)))
+        retried_at, settled_at = begun + timedelta(seconds=15), begun + timedelta(seconds=16)
+        connection.execute(of_item.values(claimed_at=retried_at, settled_at=settled_at))
         first = RUN_ITEM.update().where(RUN_ITEM.c.id == one.id)
-        connection.execute(first.values(settled_at=begun + timedelta(seconds=10)))
+        connection.execute(first.values(settled_at=begun + timedelta(seconds=17)))
     metrics = summarize(database, run_id)
     assert metrics[WHOLE_RUN, "plan_seconds"] == 7
     assert metrics[WHOLE_RUN, "seconds"] == 10
     assert metrics[WHOLE_RUN, "throughput"] == pytest.approx(0.2)
+
+
+def test_sending_is_timed_from_the_first_claim_where_the_plan_has_no_time(database: Database):
+    """A run of which only its items tell when it was sent still has a speed."""
+    run_id = planned_run(database, 1)
+    (item,) = claimed(database, run_id, "t")
+    settled(database, run_id, "t", result(item, "succeeded"))
+    begun = get_run(database, run_id).created_at
+    with database.write() as connection:
+        connection.execute(RUN.update().values(planned_at=None))
+        connection.execute(
+            RUN_ITEM.update().values(claimed_at=begun, settled_at=begun + timedelta(seconds=4))
+        )
+    assert summarize(database, run_id)[WHOLE_RUN, "throughput"] == pytest.approx(0.25)
+
+
+def test_top_errors_are_the_most_frequent_first(database: Database):
+    """Grouped by reason, code and text; an item without either does not count."""
+    run_id = planned_run(database, [*(planned(row) for row in range(1, 9)), skipped(9, "excluded")])
+    items = iter(claimed(database, run_id, "t"))
+    faults = [("refused", "422", "no such number")] * 3 + [("refused", "401", None)] * 2
+    faults += [("retries-exhausted", None, "connection refused")]
+    failures = [
+        result(next(items), "failed", reason=reason, error_code=code, error=error)
+        for reason, code, error in faults
+    ]
+    settled(database, run_id, "t", *failures, *(result(item, "succeeded") for item in items))
+    found = top_errors(database, run_id, statuses=("failed", "skipped"), most=5)
+    assert [tuple(each.values()) for each in found] == [
+        ("refused", "422", "no such number", 3),
+        ("refused", "401", None, 2),
+        ("retries-exhausted", None, "connection refused", 1),
+    ]
+    assert list(found[0]) == ["reason", "error_code", "error", "count"]
+    assert top_errors(database, run_id, statuses=("failed",), most=1) == found[:1]
+    assert top_errors(database, run_id, statuses=("unknown",), most=5) == []
 
 
 def test_counts_as_they_are_now_are_the_items_own(database: Database):

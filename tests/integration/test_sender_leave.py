@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from clarion.campaign import compile_job
+from clarion.compiling import compile_job
 from clarion.ledger.claims import Slice
 from clarion.ledger.database import Database
 from clarion.ledger.runs import RunRecord, get_run

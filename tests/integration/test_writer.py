@@ -1,6 +1,7 @@
 """The ledger's writer: group commits, results for whoever waits, and a database that is away."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from clarion.errors import LedgerError
 from clarion.ledger.database import Database
+from clarion.ledger.limits import interval_seconds, lapse_seconds
 from clarion.ledger.tables import RUN
 from clarion.ledger.workers import register_worker
 from clarion.sending import writer as writing
@@ -28,7 +30,7 @@ from tests.integration.ledger_runs import (
 from tests.integration.ledger_writers import gate, settle_each, settled_by, with_writer
 
 FREE = Limit(key="free", tps=None)
-SLOW = Limit(key="slow", tps=2.0)
+SLOW = Limit(key="slow", tps=1.1)
 
 
 def test_writer_claims_and_settles(database: Database):
@@ -38,7 +40,8 @@ def test_writer_claims_and_settles(database: Database):
     async def use(writer: LedgerWriter) -> None:
         taken = await writer.claim(run_id, whole(), token="t", most=2, limit=FREE)
         assert [item.row for item in sorted(taken.items, key=lambda item: item.id)] == [1, 2]
-        assert (list(taken.delays), taken.wait_seconds) == ([0.0, 0.0], 0.0)
+        assert (len(taken.permits), taken.wait_seconds) == (2, 0.0)
+        assert all(permit.leave_at <= time.monotonic() < permit.lapses_at for permit in taken.permits)
         assert counts(database, run_id) == {"total": 3, "pending": 1, "sending": 2}
         await asyncio.gather(*settle_each(writer, run_id, taken.items))
         assert counts(database, run_id) == {"total": 3, "pending": 1, "succeeded": 2}
@@ -209,7 +212,7 @@ def test_close_commits_what_is_queued(database: Database):
 
 
 def test_claim_takes_no_more_than_its_permits(database: Database):
-    """At 2 a second three leave within the next second; then the writer says how long to wait."""
+    """At 1.1 a second two leave within the next second; then the writer says how long to wait."""
     run_id = planned_run(database, 10)
 
     async def use(writer: LedgerWriter) -> tuple[Claimed, Claimed]:
@@ -217,11 +220,14 @@ def test_claim_takes_no_more_than_its_permits(database: Database):
         return first, await writer.claim(run_id, whole(), token="t", most=10, limit=SLOW)
 
     first, second = with_writer(database, use)
-    assert len(first.items) == len(first.delays) == 3
-    assert list(first.delays) == pytest.approx([0.0, 0.5, 1.0], abs=1e-3)
-    assert second.items == ()
-    assert 0.3 < second.wait_seconds <= 1.5
-    assert statuses(database, run_id) == {"sending": 3, "pending": 7}
+    assert len(first.items) == len(first.permits) == 2
+    one, two = first.permits
+    assert two.leave_at - one.leave_at == pytest.approx(interval_seconds(1.1), abs=1e-3)
+    assert one.lapses_at - one.leave_at == pytest.approx(lapse_seconds(1.1), abs=1e-3)
+    assert 0 < first.wait_seconds <= 1.5
+    assert list(second.items) == []
+    assert 0 < second.wait_seconds <= 1.5
+    assert statuses(database, run_id) == {"sending": 2, "pending": 8}
 
 
 def test_claim_gives_back_the_permits_that_it_has_no_items_for(database: Database):
@@ -232,8 +238,8 @@ def test_claim_gives_back_the_permits_that_it_has_no_items_for(database: Databas
         await writer.claim(run_id, whole("none"), token="t", most=64, limit=SLOW)
         return await writer.claim(run_id, whole(), token="t", most=1, limit=SLOW)
 
-    claimed_items = with_writer(database, use)
-    assert list(claimed_items.delays) == pytest.approx([0.0], abs=1e-3)
+    (permit,) = with_writer(database, use).permits
+    assert permit.leave_at <= time.monotonic()
 
 
 def test_held_result_holds_the_limit_back_before_the_next_claim(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from clarion.campaign import Campaign, CompiledAction, compile_action, compile_job
+from clarion.campaign import Campaign, CompiledAction
+from clarion.compiling import compile_action, compile_job
 from clarion.jobfile import parse_model
 from clarion.models.action import Action
 from clarion.models.job import Job, RunList

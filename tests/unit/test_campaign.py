@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clarion.campaign import ATTRIBUTES, resolve_actions
+from clarion.compiling import ATTRIBUTES, resolve_actions
 from clarion.errors import InputError, InputErrors, JobError, RenderError
 from clarion.models.action import Action, Command
 from clarion.rendering import job_scope

@@ -27,6 +27,7 @@ from clarion.models.credentials import (
     BearerToken,
     Credentials,
     VonageApplication,
+    WebhookUrl,
     dummy_credentials,
     parse_credentials,
     split_reference,
@@ -44,6 +45,7 @@ def samples() -> list[Credentials]:
         ApiKey(fields={"api_key": SECRET, "api_secret": f"{SECRET}-2"}, location="query"),
         ApiKey(fields={"api_key": SECRET, "api_secret": f"{SECRET}-2"}, location="body"),
         VonageApplication.dummy(),
+        WebhookUrl(url=f"https://x.test/services/T1/{SECRET}?sig={SECRET}-2"),
     ]
 
 
@@ -88,7 +90,7 @@ def test_credentials_refuse_unknown_keys_and_changes(credentials: Credentials):
 @pytest.mark.parametrize("credentials", samples(), ids=lambda each: each.kind)
 def test_masked_auth_shows_the_places_and_no_secret(credentials: Credentials):
     """A preview shows where the credentials go, with stars for them."""
-    request = credentials.masked_auth().apply(httpx.Request("POST", "http://x.test/a?b=c", json={"d": 1}))
+    request = credentials.masked_auth().apply(httpx.Request("POST", "https://x.test/a?b=c", json={"d": 1}))
     shown = f"{request.url} {request.headers.multi_items()} {request.content.decode()}"
     assert quote_plus(MASK) in shown or MASK in shown
     for secret in raw_secrets(credentials):
@@ -105,12 +107,12 @@ def test_masked_auth_keeps_the_scheme():
 @pytest.mark.parametrize("credentials", samples(), ids=lambda each: each.kind)
 def test_mask_hides_everything_that_was_sent(credentials: Credentials):
     """An answer that echoes the request, as test servers do, can be logged after masking."""
-    bare = httpx.Request("POST", "http://x.test/a?b=c", json={"d": 1})
-    sent = credentials.auth().apply(httpx.Request("POST", "http://x.test/a?b=c", json={"d": 1}))
+    bare = httpx.Request("POST", "https://x.test/a?b=c", json={"d": 1})
+    sent = credentials.auth().apply(httpx.Request("POST", "https://x.test/a?b=c", json={"d": 1}))
     masked = credentials.mask(f"{sent.url} {dict(sent.headers)} {sent.content.decode()}")
     added = sent.headers.get("Authorization", "").partition(" ")[2]
     assert MASK in masked
-    assert f"{bare.url}" in masked
+    assert f"{bare.url}" in masked or isinstance(credentials, WebhookUrl)  # whose URL is the secret
     for secret in [*raw_secrets(credentials), *filter(None, [added])]:
         assert secret not in masked
 
@@ -133,7 +135,8 @@ def test_dummy_credentials_are_ready_to_send(kind: str):
     credentials = dummy_credentials(f"{kind}/never-saved")
     request = credentials.auth().apply(httpx.Request("GET", "http://x.test/"))
     assert type(credentials) is CREDENTIALS[kind]
-    assert {"authorization", "x-api-key"} & set(request.headers)
+    assert {"authorization", "x-api-key"} & set(request.headers) or kind == "webhook-url"
+    assert str(request.url) == "http://x.test/"
 
 
 @pytest.mark.parametrize("value", ["two words", "line\n", "\r\nX-Evil: 1", "ключ", ""])

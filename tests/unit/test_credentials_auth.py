@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from clarion.errors import InputError
-from clarion.models.credentials import ApiKey, BasicAuth, BearerToken, VonageApplication
+from clarion.errors import InputError, JobError
+from clarion.models.credentials import ApiKey, BasicAuth, BearerToken, VonageApplication, WebhookUrl
 from clarion.sending.auth import ApplicationTokenAuth, BodyAuth, QueryAuth, RequestAuth, load_private_key
 
 Send = Callable[[httpx.Request, RequestAuth], dict[str, Any]]
@@ -288,3 +288,54 @@ def test_application_token_is_made_once_for_all_threads(token_auth: ApplicationT
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(ask) for _ in range(8)]
     assert len({each.result() for each in asked}) == 1
+
+
+WEBHOOK = "https://hooks.test/services/T0/B0/s3cret%20path?sig=s1gnature"
+
+
+def test_webhook_replaces_path_and_query_of_the_action_s_url():
+    """The host is the action's, and the body goes where the secret says."""
+    request = httpx.Request("POST", "https://hooks.test/services/hidden?x=1", json={"text": "hi"})
+    sent = WebhookUrl(url=SecretStr(WEBHOOK)).auth().apply(request)
+    assert (str(sent.url), sent.headers["host"], sent.read()) == (WEBHOOK, "hooks.test", request.content)
+
+
+@pytest.mark.parametrize("url", ["https://evil.test/x", "http://hooks.test/x", "https://hooks.test:8443/x"])
+def test_webhook_goes_to_its_own_host_only(url: str):
+    """Another host, or one without TLS, would learn the secret; the error does not tell it either."""
+    credentials = WebhookUrl(url=SecretStr(WEBHOOK))
+    with pytest.raises(
+        JobError, match=r"^credentials: they are for https://hooks\.test, and the action"
+    ) as caught:
+        credentials.auth().apply(httpx.Request("POST", url))
+    assert credentials.mask(str(caught.value)) == str(caught.value)
+
+
+def test_webhook_is_masked_wherever_it_is_told():
+    """The whole URL, its path, and the parts of it that open it; what stands in every such URL stays."""
+    credentials = WebhookUrl(url=SecretStr(WEBHOOK))
+    told = f"error for url ({WEBHOOK}) at /services/T0/B0/s3cret%20path, 's3cret path' s1gnature of services"
+    masked = credentials.mask(told)
+    assert "s3cret" not in masked
+    assert "s1gnature" not in masked
+    assert masked.endswith("of services")
+    shown = credentials.masked_auth().apply(httpx.Request("POST", "https://hooks.test/services/hidden"))
+    assert str(shown.url) == "https://hooks.test/****"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.test/a",
+        "https://hooks.test",
+        "https://hooks.test/",
+        "hooks.test/a",
+        "https://u:p@h.test/a",
+        "x",
+    ],
+)
+def test_webhook_that_is_no_secret_url_is_refused(url: str):
+    """A URL without TLS, host or path is a typing error; it is not repeated."""
+    with pytest.raises(JobError) as caught:
+        WebhookUrl(url=SecretStr(url))
+    assert str(caught.value) == "url: is no webhook's URL; expected https://HOST/PATH, as it was given out"

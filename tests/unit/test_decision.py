@@ -21,7 +21,7 @@ ITEM = ClaimedItem(
 
 def settle(
     outcome: Outcome, *, attempts: int = 0, epoch: int = 0, num_retries: int = 2,
-    answered: bool | None = None, on_unknown: Any = "hold",
+    answered: bool | None = None, on_unknown: Any = "hold", in_doubt: bool = False,
 ) -> Settlement:  # fmt: skip
     """What becomes of an item after one more call with this outcome."""
     action = Action(
@@ -37,7 +37,7 @@ def settle(
         outcome=outcome, answered=sure, status_code=500, invocation_id="u", error_code="E", error="why"
     )
     call = Call(idempotency_key=f"r-1.0.{epoch}", latency_ms=12.5, verdict=verdict)
-    item = replace(ITEM, attempts=attempts, epoch=epoch)
+    item = replace(ITEM, attempts=attempts, epoch=epoch, in_doubt=in_doubt)
     return decide(item, call, action=action, now=NOW)
 
 
@@ -116,6 +116,35 @@ def test_key_changes_only_after_a_definite_answer(answered: bool, epoch: int):
     assert settle("retry", answered=answered).epoch == epoch
 
 
+@pytest.mark.parametrize(
+    ("outcome", "answered", "status", "in_doubt"),
+    [
+        ("succeeded", True, "succeeded", False),
+        ("refused", True, "failed", False),
+        ("refused", False, "unknown", True),
+        ("retry", True, "unknown", True),
+        ("retry", False, "unknown", True),
+        ("unknown", False, "unknown", True),
+        ("held", True, "pending", True),
+    ],
+)
+def test_item_in_doubt_is_settled_only_by_a_definite_answer(
+    outcome: Outcome, answered: bool, status: str, in_doubt: bool
+):
+    """Without tries left, "try again later" and no answer leave open what became of the call before."""
+    settled = settle(outcome, attempts=2, answered=answered, in_doubt=True)
+    assert (settled.status, settled.in_doubt, settled.epoch) == (status, in_doubt, 0)
+    if status == "unknown":
+        assert settled.reason == "no-answer"
+
+
+@pytest.mark.parametrize("outcome", ["held", "retry"])
+def test_item_in_doubt_keeps_its_key(outcome: Outcome):
+    """A 429 or a 500 to the resend is no answer to the call that may have arrived."""
+    assert settle(outcome, in_doubt=True, answered=True, epoch=4).epoch == 4
+    assert settle(outcome, in_doubt=False, answered=True, epoch=4).epoch == 5
+
+
 OUTCOMES = st.sampled_from(get_args(Outcome))
 
 
@@ -126,24 +155,32 @@ OUTCOMES = st.sampled_from(get_args(Outcome))
     on_unknown=st.sampled_from(["hold", "resend"]),
 )
 def test_item_never_passes_its_tries(calls: list[tuple[Outcome, bool]], num_retries: int, on_unknown: str):
-    """Through any answers: tries are bounded, statuses allowed, the key never falls back."""
+    """Through any answers: tries are bounded, statuses allowed, and no new key goes while one is in doubt."""
     attempts = epoch = 0
+    in_doubt, open_keys = False, set[int]()
     for outcome, sure in calls:
         answered = sure and outcome != "unknown"
         settled = settle(
             outcome, attempts=attempts, epoch=epoch, num_retries=num_retries, answered=answered,
-            on_unknown=on_unknown,
+            on_unknown=on_unknown, in_doubt=in_doubt,
         )  # fmt: skip
+        if outcome == "unknown":
+            open_keys.add(epoch)
+        elif answered and outcome in {"succeeded", "refused"}:
+            open_keys.discard(epoch)
+        assert settled.in_doubt is bool(open_keys)
         assert settled.status in {"pending", "succeeded", "failed", "unknown"}
         assert attempts <= settled.attempts <= num_retries + 1
         assert settled.attempts == attempts + (outcome != "held")
-        assert settled.epoch == epoch + (answered and settled.status == "pending")
+        assert settled.epoch == epoch + (answered and settled.status == "pending" and not open_keys)
+        assert not (settled.status in {"failed", "succeeded"} and open_keys)
+        assert settled.status != "unknown" or open_keys
         assert (settled.outcome is not None) is (settled.status == "pending")
         assert settled.due_at is None or settled.due_at > NOW
         assert (settled.reason is None) is (settled.status in {"pending", "succeeded"})
         if settled.status != "pending":
             break
-        attempts, epoch = settled.attempts, settled.epoch
+        attempts, epoch, in_doubt = settled.attempts, settled.epoch, settled.in_doubt
 
 
 def test_unsendable_item_is_skipped_where_nothing_was_sent():
@@ -157,15 +194,22 @@ def test_unsendable_item_is_skipped_where_nothing_was_sent():
     assert (settled.attempts, settled.epoch, settled.idempotency_key) == (0, 0, "")
 
 
-@pytest.mark.parametrize("before", [{"attempts": 1}, {"epoch": 1}])
+@pytest.mark.parametrize("before", [{"attempts": 1}, {"epoch": 1}, {"step": 1}])
 def test_unsendable_item_is_failed_where_something_was_sent(before: dict[str, int]):
     """Who may have heard from us is not counted as skipped."""
     settled = unsendable(replace(ITEM, **before), "item has no 'name'")
     assert (settled.status, settled.reason) == ("failed", "template-error")
 
 
+def test_unsendable_item_in_doubt_is_unknown():
+    """That its next request cannot be made says nothing of the one that left."""
+    settled = unsendable(replace(ITEM, attempts=1, in_doubt=True), "item has no 'name'")
+    assert (settled.status, settled.reason, settled.in_doubt) == ("unknown", "template-error", True)
+
+
 def test_released_item_is_as_it_was():
     """An item given back unsent has used nothing."""
-    item = replace(ITEM, attempts=2, epoch=1)
+    item = replace(ITEM, attempts=2, epoch=1, in_doubt=True)
     settled = released(item)
+    assert settled.in_doubt
     assert (settled.status, settled.attempts, settled.epoch, settled.outcome) == ("pending", 2, 1, None)

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.checks import STATUSES, Death, Item, Ledger, Request, check_death, check_end
+from tests.faults.checks import (
+    STATUSES,
+    Death,
+    Item,
+    Ledger,
+    Request,
+    check_death,
+    check_end,
+    check_unknown,
+)
 
 RECIPIENTS = frozenset({"a", "b", "c", "d"})
 ITEMS = (
@@ -35,9 +44,23 @@ def ledger(
     return Ledger(status=status, planned=planned, counts=counts, items=items, leases=leases or {})
 
 
-def killed(left: Ledger, *, signal: str = "KILL", requests: int = 1) -> Death:
-    """A process with the id 7 that left the ledger so."""
-    return Death(signal=signal, pid=7, ledger=left, requests=requests)  # ty: ignore[invalid-argument-type]
+def killed(
+    left: Ledger,
+    *,
+    signal: str = "KILL",
+    requests: int = 1,
+    before: dict[str, int] | None = None,
+    child: bool = False,
+) -> Death:
+    """A process with the id 7 that left the ledger so; `before` are the leases that there were."""
+    return Death(
+        signal=signal,  # ty: ignore[invalid-argument-type]
+        pid=7,
+        ledger=left,
+        requests=requests,
+        before=before or {},
+        child=child,
+    )
 
 
 def sending(count: int, token: str = "t1") -> list[Item]:
@@ -51,13 +74,13 @@ DEATHS = (killed(ledger(*sending(1, "t0"), status="running", leases={"t0": 7})),
 def found_at_end(
     items: tuple[Item, ...] = ITEMS,
     requests: tuple[Request, ...] = REQUESTS,
-    deaths: tuple[Death, ...] = DEATHS,
     rows: int = 5,
     change: Callable[[Ledger], Ledger] = lambda ended: ended,
+    resent: frozenset[str] | None = None,
 ) -> dict[str, int]:
     """What the checks of the end say of a good run, but for what is given."""
     ended = change(ledger(*items))
-    return check_end(ended, rows=rows, recipients=RECIPIENTS, requests=requests, deaths=deaths)
+    return check_end(ended, rows=rows, recipients=RECIPIENTS, requests=requests, resent=resent)
 
 
 def with_item(number: int, item: Item) -> tuple[Item, ...]:
@@ -85,15 +108,69 @@ def test_checks_find_nothing_in_a_run_that_is_right():
         ({"untrue": 1}, {"items": with_item(1, Item("b", "succeeded", None, "t1"))}),
         ({"denied": 1}, {"items": with_item(3, Item("d", "failed", "retries-exhausted", "t1"))}),
         ({"unexplained": 1}, {"items": with_item(3, Item("d", "unknown", "no-answer", "t1"))}),
-        ({"too unknown": 1}, {"deaths": ()}),
-        ({"given up": 1}, {"requests": REQUESTS[1:], "deaths": (replace(DEATHS[0], signal="TERM"),)}),
-        ({"too unknown": 1}, {"items": (*ITEMS, *LOST), "rows": 261}),
         ({"unfinished": 1}, {"change": lambda ended: replace(ended, status="running")}),
     ],
 )
 def test_checks_find_what_is_wrong_at_the_end(found: dict[str, int], changes: dict):
     """Each way to go wrong is named, and counted."""
     assert found_at_end(**changes) == found
+
+
+RESENT = (
+    *ITEMS[:2],
+    Item("c", "succeeded", None, "t1"),
+    Item("d", "succeeded", None, "t2"),
+    ITEMS[4],
+)
+"""With `resend`: `c` was hung up on, `d` died with its worker; both came again, and were accepted."""
+
+C_AGAIN, D_AGAIN = Request("c", "3.0.0", "accepted"), Request("d", "4.0.0", "accepted")
+
+
+@pytest.mark.parametrize(
+    ("found", "again"),
+    [
+        ({}, (C_AGAIN, D_AGAIN)),
+        ({}, (Request("c", "3.0.0", "error"), C_AGAIN)),
+        ({"untrue": 1}, (D_AGAIN,)),
+        ({"repeated keys": 1}, (C_AGAIN, Request("b", "2.0.0", "rejected"))),
+        ({"duplicates": 1, "repeated keys": 1}, (C_AGAIN, REQUESTS[1])),
+        ({"duplicates": 1}, (C_AGAIN, Request("d", "4.0.1", "accepted"))),
+        ({"duplicates": 1}, (C_AGAIN, Request("c", "3.0.1", "error"))),
+    ],
+)
+def test_checks_let_a_key_come_again_only_where_it_was_never_answered(
+    found: dict[str, int], again: tuple[Request, ...]
+):
+    """After a hang-up, or a death, under the same key; under no other once something was accepted."""
+    requests = (*REQUESTS, *again)
+    assert found_at_end(items=RESENT, requests=requests, resent=frozenset({"d"})) == found
+
+
+@pytest.mark.parametrize(
+    ("found", "items", "deaths"),
+    [
+        ({}, ITEMS, DEATHS),
+        ({"left unknown": 1}, ITEMS, ()),
+        ({"left unknown": 1}, ITEMS, (replace(DEATHS[0], signal="TERM"),)),
+        ({"left unknown": 1}, ITEMS, (killed(ledger(status="running", leases={"t1": 7, "t0": 8})),)),
+        ({}, ITEMS, (killed(ledger(status="running"), before={"t0": 7}, child=True),)),
+        ({"too unknown": 1}, (*ITEMS, *LOST), DEATHS),
+    ],
+)
+def test_checks_find_what_is_unknown_for_no_reason(
+    found: dict[str, int], items: tuple[Item, ...], deaths: tuple[Death, ...]
+):
+    """Only a worker that was killed leaves something unknown, and no more than it may claim."""
+    assert check_unknown(ledger(*items), deaths) == found
+
+
+def test_checks_find_what_was_not_sent_again():
+    """What died with its worker is settled once a person has had it sent again, or in doubt for good."""
+    in_doubt = with_item(3, Item("d", "unknown", "no-answer", "t1"))
+    assert found_at_end(resent=frozenset({"d"})) == {"unfinished": 1}
+    assert found_at_end(items=in_doubt, resent=frozenset({"d"})) == {}
+    assert found_at_end(items=RESENT[:2] + ITEMS[2:3] + RESENT[3:], resent=frozenset({"d"})) == {}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +195,34 @@ def test_checks_find_what_is_wrong_at_the_end(found: dict[str, int], changes: di
                 requests=0,
             ),
         ),
+        (
+            {"left behind": 1},
+            killed(
+                ledger(Item("a", "pending", None, None), status="interrupted", leases={"t2": 8}),
+                signal="TERM",
+                before={"t1": 7, "t2": 8},
+            ),
+        ),
+        (
+            {},
+            killed(
+                ledger(
+                    Item("a", "pending", None, None), *sending(1, "t2"), leases={"t2": 8}, status="running"
+                ),
+                signal="TERM",
+                before={"t1": 7, "t2": 8},
+                child=True,
+            ),
+        ),
+        (
+            {"left behind": 2},
+            killed(
+                ledger(*sending(1, "t9"), status="running", leases={"t1": 7}),
+                signal="TERM",
+                before={"t1": 7},
+                child=True,
+            ),
+        ),
     ],
 )
 def test_checks_find_what_is_wrong_at_a_death(found: dict[str, int], death: Death):
@@ -136,6 +241,12 @@ def test_death_counts_what_its_own_process_left():
     """Claims of a process before it, and of one after it, are not its own."""
     left = ledger(*sending(3), *sending(5, "t2"), leases={"t1": 7, "t2": 8})
     assert killed(left).left == 3
+
+
+def test_death_of_a_sender_counts_what_its_flow_called_unknown():
+    """The flow notices at once: what its sender had in sending is unknown by then, its lease gone."""
+    left = ledger(*LOST, *sending(2, "t2"), leases={"t2": 8})
+    assert killed(left, before={"t0": 7, "t2": 8}, child=True).left == len(LOST)
 
 
 @pytest.mark.parametrize(

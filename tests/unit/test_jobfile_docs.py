@@ -10,10 +10,10 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from clarion import documents
-from clarion.campaign import compile_job
+from clarion.compiling import compile_job
 from clarion.errors import InputErrors
 from clarion.jobfile import PLANNED_KEYS, PLANNED_LISTS, load_job, parse_model
-from clarion.models import action, base, job
+from clarion.models import action, base, job, timing
 from clarion.models.job import ITEM_STATUSES, Job
 
 PAGE = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text(encoding="utf-8")
@@ -24,8 +24,10 @@ SECTIONS: dict[type[base.Model], str] = {
     job.RunList: "### List of a run",
     job.Recipient: "## Recipient",
     job.Segment: "## Segment",
+    job.FallbackStep: "### Fallback step",
     job.TemplateText: "### Text of a template",
     action.Action: "## Action",
+    action.ActionLimit: "### Limit",
     action.Parameter: "### Parameter",
     action.Command: "### Command",
     action.RetryPolicy: "### Retry policy",
@@ -33,6 +35,7 @@ SECTIONS: dict[type[base.Model], str] = {
     action.ResponsePolicy: "### Response",
     action.ErrorMapping: "What a refusal says:",
     job.Schedule: "## Schedule",
+    timing.Window: "## Window",
 }
 
 EXAMPLES: dict[str, type[base.Model]] = {
@@ -40,12 +43,15 @@ EXAMPLES: dict[str, type[base.Model]] = {
     "recipients": job.Recipients,
     "recipient": job.Recipient,
     "segment": job.Segment,
+    "fallback_step": job.FallbackStep,
     "action": action.Action,
+    "limit": action.ActionLimit,
     "parameter": action.Parameter,
     "command": action.Command,
     "retry_policy": action.RetryPolicy,
     "response": action.ResponsePolicy,
     "schedule": job.Schedule,
+    "window": timing.Window,
 }
 
 

@@ -71,7 +71,7 @@ def test_list_of_a_later_version_is_refused_by_name(kind: str):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"nmae": 1}, "nmae: unknown key; expected one of actions, description, matching, name, "),
+        ({"nmae": 1}, "nmae: unknown key; expected one of actions, description, "),
         ({"nmae": 1}, "(did you mean 'name'?)"),
         ({"a\nb": 1}, "['a\\nb']: unknown key"),
         ({"segments": [{"name": "a", "action": "send", "conditon": "x"}]}, "segments[0].conditon: unknown"),
@@ -222,7 +222,7 @@ def test_deep_value_is_refused(wrap: Any):
 
 def test_several_mistakes_are_told_at_once():
     """A person mends a file in one go: every mistake is a line of its own."""
-    data = job_data(matching="frist", windows=[])
+    data = job_data(matching="frist", windows="all")
     del data["name"]
     with pytest.raises(InputErrors) as caught:
         parse_model(Job, data, source="job.yaml")

@@ -101,7 +101,8 @@ PHONE = {"value": "{{ item.phone }}", "type": "phone", "region": "{{ item.countr
 
 def test_recipient_that_is_none_is_skipped_with_its_reason():
     """A bad number is the item's own problem; the reason does not repeat it."""
-    campaign = make_campaign(recipients=items_of(*phones("12", "+442079460001")), recipient=PHONE)
+    recipient = {**PHONE, "region": "{{ item.country | default(none) }}"}
+    campaign = make_campaign(recipients=items_of(*phones("12", "+442079460001")), recipient=recipient)
     planned = plan(campaign)
     assert fates(planned) == [(1, "all", "skipped", "invalid-recipient"), (2, "all", "pending", None)]
     assert planned[0].error == "the phone number has no country code and no region is given"
@@ -156,15 +157,16 @@ def test_template_error_fails_the_plan_where_the_job_says_so():
 
 def test_template_error_of_who_is_not_written_to_fails_nothing():
     """An item that is excluded, by key or by recipient, is never rendered."""
+    named = {"id": 3, "phone": "3", "name": "Ann"}
     recipients = {
-        "include": [{"items": [{"id": 1, "phone": "1"}, {"id": 2, "phone": "2"}], "key": "id"}],
+        "include": [{"items": [{"id": 1, "phone": "1"}, {"id": 2, "phone": "2"}, named], "key": "id"}],
         "exclude": [
             {"items": [{"id": 1}], "key": "id"},
             {"items": phones("2"), "recipient": "{{ item.phone }}"},
         ],
     }
     campaign = make_campaign(recipients=recipients, actions={"send": NAMED}, on_template_error="fail")
-    assert [each.reason for each in plan(campaign)] == ["excluded", "excluded"]
+    assert [each.reason for each in plan(campaign)] == ["excluded", "excluded", None]
 
 
 def test_rows_are_numbered_over_all_lists(monkeypatch: pytest.MonkeyPatch):

@@ -263,7 +263,7 @@ def test_html_is_escaped_by_file(tmp_path: Path):
     job = inline_templates(
         make_job(segments=[{"name": "all", "action": "send", "template": template}]), base=tmp_path
     )
-    from clarion.campaign import compile_job
+    from clarion.compiling import compile_job
 
     found = scope_of(compile_job(job), ITEM)["template"]
     assert found == {"body": "<p>Zoë &#34;Z&#34; &lt;b&gt;</p>", "plain": 'Zoë "Z" <b>'}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clarion import sources
-from clarion.campaign import compile_job
+from clarion.compiling import compile_job
 from clarion.errors import InputError
 from clarion.models.job import Job
 from clarion.planning import PlannedItem
@@ -112,4 +112,17 @@ def test_trial_of_a_file_keeps_its_text(tmp_path: Path):
     trial = trial_job(job, reader=make_reader(tmp_path), row=1, recipient="x")
     assert trial.recipients.include[0].items == [{"id": "007", "zip": "0049", "phone": "1"}]
     trial = trial_job(job, reader=make_reader(tmp_path), row=2, recipient="x")
-    assert trial.recipients.include[0].items == [{"id": "8", "phone": "2"}]
+    assert trial.recipients.include[0].items == [{"id": "8", "zip": None, "phone": "2"}]
+
+
+def test_trial_of_an_item_with_an_empty_cell_knows_the_attribute():
+    """What the row lacks other rows have: it is no attribute that no list has."""
+    items = [{"phone": "1", "plan": "gold"}, {"phone": "2"}]
+    job = make_job(
+        recipients={"include": [{"items": items}]},
+        segments=[
+            {"name": "rest", "condition": "item.plan != 'gold' or isnull(item.plan)", "action": "send"}
+        ],
+    )
+    trial = trial_job(job, reader=make_reader(), row=2, recipient="x")
+    assert [each.segment for each in plan(compile_job(trial))] == ["rest"]

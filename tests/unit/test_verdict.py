@@ -17,7 +17,6 @@ from clarion.sending.verdict import (
     Verdict,
     judge_failure,
     judge_response,
-    without_secrets,
 )
 from clarion.sending.wire import UnsendableError
 from tests.unit.campaigns import make_action
@@ -145,9 +144,11 @@ ACCEPTED = {"success_condition": 'response.body.status == "accepted"'}
         (200, {"status": "accepted"}, "succeeded"),
         (200, {"status": "rejected"}, "refused"),
         (200, {}, "refused"),
-        (200, None, "refused"),
-        (200, "<html>sign in</html>", "refused"),
-        (200, b"\xff\xfe", "refused"),
+        (200, None, "unknown"),
+        (200, "<html>sign in</html>", "unknown"),
+        (200, b"\xff\xfe", "unknown"),
+        (200, b'{"status": "acce', "unknown"),
+        (200, b'"accepted"', "refused"),
         (200, ["accepted"], "refused"),
         (400, {"status": "accepted"}, "refused"),
         (500, {"status": "accepted"}, "retry"),
@@ -168,12 +169,48 @@ def test_success_condition_must_also_hold(code: int, body: Any, outcome: str):
         (429, {"messages": [{"status": "1"}]}, "held"),
         (200, {"messages": [{"status": "0"}]}, "succeeded"),
         (200, {"messages": []}, "succeeded"),
-        (200, "no json", "succeeded"),
+        (200, "no json", "unknown"),
+        (200, None, "succeeded"),
+        (400, "no json", "refused"),
     ],
 )
 def test_retry_condition_asks_for_another_try_whatever_the_code(code: int, body: Any, outcome: str):
     """What the body says goes before the code; only throttling goes before it."""
     assert judge(code, body, retry_condition='response.body.messages[0].status == "1"').outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome"),
+    [
+        ({}, "succeeded"),
+        (ACCEPTED, "unknown"),
+        ({"success_condition": "response.body == 'ok'"}, "unknown"),
+        ({"success_condition": "response.status_code == 200"}, "succeeded"),
+        ({"retry_condition": "isnull(response.body.id)"}, "unknown"),
+    ],
+)
+def test_answer_that_was_cut_is_unknown_where_its_body_decides(policy: dict[str, Any], outcome: str):
+    """What stands behind the cut nobody has read: the message may be on its way, or refused."""
+    response = httpx.Response(200, json={"status": "accepted"}, extensions={"body_truncated": True})
+    verdict = judge_response(make_action(response=policy), response, SCOPE, now=NOW)
+    assert verdict.outcome == outcome
+    assert verdict.answered is (outcome != "unknown")
+    assert verdict.error == (
+        None if outcome == "succeeded" else "the body of the answer is too long to be read"
+    )
+
+
+def test_answer_without_the_json_that_decides_says_so():
+    """Unknown, with the code that came and why that is not enough; a plain text that is compared is read."""
+    told = judge(200, "<html>sign in</html>", **ACCEPTED)
+    assert (told.outcome, told.answered) == ("unknown", False)
+    assert (told.status_code, told.error) == (200, "the body of the answer is no JSON")
+    whole = {"success_condition": "response.body == 'ok'"}
+    assert [judge(200, body, **whole).outcome for body in ("ok", "no", None)] == [
+        "succeeded",
+        "refused",
+        "refused",
+    ]
 
 
 def test_condition_sees_code_and_headers():
@@ -267,9 +304,15 @@ def test_failure_without_words_is_told_by_its_kind():
 
 
 def test_verdict_is_kept_without_the_secrets_that_a_provider_repeats():
-    """An answer that quotes our token leaves no trace of it; without credentials nothing is changed."""
-    verdict = Verdict(outcome="refused", answered=True, error_code="401", error="bad token tok-SECRET")
+    """An answer that quotes our token leaves no trace of it, not even where the text is cut within it."""
     mask = BearerToken(token=SecretStr("tok-SECRET")).mask
-    assert without_secrets(verdict, mask).error == "bad token ****"
-    assert without_secrets(verdict, mask).error_code == "401"
-    assert without_secrets(verdict, None) is verdict
+    policy = {
+        "invocation_id": "{{ response.body.id }}",
+        "error": {"code": "{{ response.body.code }}", "reason": "{{ response.body.reason }}"},
+    }
+    words = {"id": "tok-SECRET", "code": "no tok-SECRET", "reason": "x" * 495 + "tok-SECRET"}
+    response = httpx.Response(401, json=words)
+    verdict = judge_response(make_action(response=policy), response, SCOPE, now=NOW, mask=mask)
+    assert (verdict.invocation_id, verdict.error_code) == ("****", "no ****")
+    assert verdict.error == "x" * 495 + "****"
+    assert judge_failure(httpx.ConnectError("tok-SECRET"), mask=mask).error == "****"

@@ -124,7 +124,7 @@ def _dask_runner(runner: Runner) -> TaskRunner[Any]:
 
 
 def _ray_runner(runner: Runner) -> TaskRunner[Any]:
-    from prefect_ray import RayTaskRunner  # noqa: PLC0415  # an extra
+    from prefect_ray import RayTaskRunner  # noqa: PLC0415  # ty: ignore[import-not-found]  # an extra
 
     if runner.address:
         return RayTaskRunner(address=runner.address)

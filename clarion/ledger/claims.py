@@ -287,6 +287,7 @@ def open_work(connection: Connection, *, run_id: int, part: Slice | None = None)
 _TIMED = (RUN_ITEM.c.due_at.is_(None), RUN_ITEM.c.due_at.is_not(None))
 """Each of these has an index of its own."""
 
+
 def release_due(database: Database, run_id: int) -> int:
     """Makes what of a run was to wait and is due by now claimable, at most 10,000 items; how many."""
     due = sa.select(RUN_ITEM.c.id).where(overdue(run_id)).order_by(RUN_ITEM.c.due_at)

@@ -271,14 +271,23 @@ def test_run_reports_trouble_in_the_list_as_a_failed_run_without_items(clarion: 
     ("changes", "said"),
     [
         ({"segmets": []}, "segments"),
-        ({"windows": []}, "windows"),
+        ({"events": []}, "events"),
         ({"matching": "frist"}, "first"),
         (
             {"segments": [{"name": "a", "action": "send-smss"}]},
             "send-sms",
         ),
         (
-            {"segments": [{"name": "a", "condition": "item.plann == 'x'", "action": "send-sms"}]},
+            {
+                "segments": [
+                    {
+                        "name": "a",
+                        "condition": "item.plann == 'x'",
+                        "action": "send-sms",
+                        "template": {"message": "Hello"},
+                    }
+                ]
+            },
             "segments[0].condition",
         ),
         (

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,9 @@ from tests.integration.ledger_databases import KINDS, PostgresqlServer, SqliteFi
 os.environ.setdefault("DO_NOT_TRACK", "1")
 # As the command line sets it; and Prefect's handler would write to a stream that a test captured and closed.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+# A shell ignores Ctrl-C for what it starts in the background, and its children inherit that: tests that press
+# it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

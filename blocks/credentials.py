@@ -9,7 +9,8 @@ from pydantic import ConfigDict, HttpUrl
 
 from blocks.documents import document_data
 from clarion.models import credentials
-from clarion.models.credentials import CREDENTIALS, Credentials, parse_credentials, split_reference
+from clarion.models.credential_kinds import CREDENTIALS, parse_credentials, split_reference
+from clarion.models.credentials import Credentials
 
 _DOCUMENTATION = HttpUrl("https://github.com/clarion/clarion/blob/main/docs/credentials.md")
 

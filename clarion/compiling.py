@@ -203,18 +203,9 @@ def _compile_sending(segment: Segment, *, job: Job, actions: _Actions, where: st
     Raises:
         InputError: A template or the condition has mistakes, or what the action asks for is not there.
     """
-    action = job.actions.get(segment.action)
-    if action is None:
-        raise JobError(
-            f"no action is named {segment.action!r}",
-            where=f"{where}.action",
-            expected=f"one of {', '.join(job.actions) or '(the job has none)'}, or http-action/NAME",
-            nearest=nearest(segment.action, job.actions),
-        )
+    action = _named_action(segment, job=job, where=where)
     problems = Problems()
     problems.attempt(_check_parameters, segment, action=action, where=f"{where}.parameters")
-    declared = [parameter.name for parameter in action.parameters]
-    text_scopes = (*_SEGMENT, "parameters")
     compiled = CompiledSegment(
         name=segment.name,
         action=segment.action,
@@ -225,17 +216,7 @@ def _compile_sending(segment: Segment, *, job: Job, actions: _Actions, where: st
             name: problems.attempt(_template, value, where=f"{where}.parameters.{name}", scopes=_SEGMENT)
             for name, value in segment.parameters.items()
         },
-        texts={
-            name: problems.attempt(
-                _template,
-                text.text or "",
-                where=f"{where}.template.{name}",
-                scopes=text_scopes,
-                parameters=declared,
-                html=text.is_html(name),
-            )
-            for name, text in segment.template.items()
-        },
+        texts=_compile_texts(segment, action=action, problems=problems, where=where),
     )
     compiled_action = actions.get(segment.action)
     if compiled_action is not None:
@@ -249,6 +230,36 @@ def _compile_sending(segment: Segment, *, job: Job, actions: _Actions, where: st
     problems.check()
     _check_constants(compiled, action=action)
     return compiled
+
+
+def _named_action(segment: Segment, *, job: Job, where: str) -> Action:
+    """The action that a segment names. Raises JobError where there is none."""
+    action = job.actions.get(segment.action)
+    if action is not None:
+        return action
+    raise JobError(
+        f"no action is named {segment.action!r}",
+        where=f"{where}.action",
+        expected=f"one of {', '.join(job.actions) or '(the job has none)'}, or http-action/NAME",
+        nearest=nearest(segment.action, job.actions),
+    )
+
+
+def _compile_texts(
+    segment: Segment, *, action: Action, problems: Problems, where: str
+) -> dict[str, Compiled]:
+    declared = [parameter.name for parameter in action.parameters]
+    return {
+        name: problems.attempt(
+            _template,
+            text.text or "",
+            where=f"{where}.template.{name}",
+            scopes=(*_SEGMENT, "parameters"),
+            parameters=declared,
+            html=text.is_html(name),
+        )
+        for name, text in segment.template.items()
+    }
 
 
 def _check_constants(segment: CompiledSegment, *, action: Action) -> None:

@@ -14,13 +14,8 @@ from blocks.credentials import CREDENTIAL_BLOCKS
 from blocks.documents import check_name, save_document
 from clarion.documents import read_text
 from clarion.errors import SettingError, nearest
-from clarion.models.credentials import (
-    ApiKey,
-    Credentials,
-    VonageApplication,
-    parse_credentials,
-    split_reference,
-)
+from clarion.models.credential_kinds import parse_credentials, split_reference
+from clarion.models.credentials import ApiKey, Credentials, VonageApplication
 from cli.console import AsJson, print_json
 from cli.usage import help_if_alone
 

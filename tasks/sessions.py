@@ -24,7 +24,8 @@ from clarion.ledger.items import run_list_frames
 from clarion.ledger.limits import limit_key
 from clarion.ledger.named_limits import NamedLimit
 from clarion.ledger.runs import RunRecord, find_run
-from clarion.models.credentials import ApiKey, dummy_credentials, split_reference
+from clarion.models.credential_kinds import dummy_credentials, split_reference
+from clarion.models.credentials import ApiKey
 from clarion.models.job import Job
 from clarion.sending.auth import RequestAuth
 from clarion.sending.sender import Sender, SliceResult

@@ -224,21 +224,24 @@ def claim_within(
     items = due_items(connection, run_id=run_id, part=part, most=LOOKED_AT)
     keys = {given: named_keys(key, limits, given) for given in {given for _, given in items}}
     lines = _lines(connection, state, own_key=key, limits=limits, keys=keys.values())
-    allotment = Allotment(
-        now=state.now,
-        own=own,
-        lines={given: [lines[each] for each in of_it] for given, of_it in keys.items()},
-        ahead=ahead,
-    )
-    chosen = {choice.id: choice for choice in allotment.choose(items, most)}
-    claimed = claim_chosen(connection, ids=list(chosen), token=token) if chosen else []
-    claimed.sort(key=lambda item: chosen[item.id].leave_at)
-    choices = [chosen[item.id] for item in claimed]
-    moved = {each for choice in choices for each in keys[choice.limit_keys]}
+    of_items = {given: [lines[each] for each in of_it] for given, of_it in keys.items()}
+    allotment = Allotment(now=state.now, own=own, lines=of_items, ahead=ahead)
+    claimed, choices = _claim_chosen(connection, allotment.choose(items, most), token=token)
     if choices:
+        moved = {each for choice in choices for each in keys[choice.limit_keys]}
         _store(connection, {key: own, **{each: lines[each] for each in moved}})
     wait = 0.0 if len(choices) == most else allotment.wait_seconds or 0.0
     return LimitedClaim(claimed, choices, wait, state.now, state.read_at)
+
+
+def _claim_chosen(
+    connection: Connection, choices: Sequence[Choice], *, token: str
+) -> tuple[list[ClaimedItem], list[Choice]]:
+    """Claims what was chosen; what another worker took first is not among it. In the order of leaving."""
+    chosen = {choice.id: choice for choice in choices}
+    claimed = claim_chosen(connection, ids=list(chosen), token=token) if chosen else []
+    claimed.sort(key=lambda item: chosen[item.id].leave_at)
+    return claimed, [chosen[item.id] for item in claimed]
 
 
 def _lines(

@@ -6,18 +6,16 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cache
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self
 from urllib.parse import quote, quote_plus, unquote
 from uuid import UUID
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from clarion.errors import InputError, InputErrors, JobError, nearest
+from clarion.errors import JobError
 from clarion.models.base import Model, Text
 from clarion.sending.auth import (
     ApplicationTokenAuth,
@@ -304,79 +302,6 @@ class WebhookUrl(Credentials):
 
     def _parsed(self) -> httpx.URL:
         return httpx.URL(self.url.get_secret_value().strip())
-
-
-CREDENTIALS: Mapping[str, type[Credentials]] = MappingProxyType(
-    {kind.kind: kind for kind in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl)}
-)
-"""The kinds of credentials by the name that references use."""
-
-
-def split_reference(reference: str) -> tuple[str, str]:
-    """The kind and the name of `vonage-application/main`.
-
-    Raises:
-        JobError: It has no such form, or no kind of credentials has this name.
-    """
-    kind, _, name = reference.partition("/")
-    if not kind or not name:
-        raise JobError(
-            f"{reference!r} names no credentials",
-            where="credentials",
-            expected="TYPE/NAME, as bearer-token/main",
-        )
-    if kind not in CREDENTIALS:
-        raise JobError(
-            f"there are no credentials of type {kind!r}",
-            where="credentials",
-            expected=f"one of {', '.join(CREDENTIALS)}",
-            nearest=nearest(kind, CREDENTIALS),
-        )
-    return kind, name
-
-
-def dummy_credentials(reference: str) -> Credentials:
-    """Made-up credentials of the kind that a reference names; raises as `split_reference`."""
-    return CREDENTIALS[split_reference(reference)[0]].dummy()
-
-
-C = TypeVar("C", bound=Credentials)
-
-
-def parse_credentials(model: type[C], data: Mapping[str, Any], *, source: str) -> C:
-    """`data` as credentials.
-
-    Args:
-        model: Kind of credentials.
-        data: Its fields.
-        source: What the fields belong to, told in errors.
-
-    Raises:
-        JobError: One field is wrong. What was given is never in the message.
-        InputErrors: Several fields are wrong.
-    """
-    try:
-        return model.model_validate(data)
-    except JobError as exc:
-        raise exc.at(source) from None
-    except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_input=False, include_context=False)
-    problems = [_problem(model, error, source=source) for error in errors]
-    raise problems[0] if len(problems) == 1 else InputErrors(problems)
-
-
-def _problem(model: type[Credentials], error: ErrorDetails, *, source: str) -> InputError:
-    field = ".".join(str(step) for step in error["loc"])
-    where = f"{source}.{field}"
-    if error["type"] == "missing":
-        return JobError("is missing", where=where)
-    if error["type"] == "extra_forbidden":
-        names = list(model.model_fields)
-        return JobError(
-            "unknown key", where=where, expected=f"one of {', '.join(names)}", nearest=nearest(field, names)
-        )
-    message = error["msg"].removeprefix("Input should be ")
-    return JobError("is not valid", where=where, expected=message[0].lower() + message[1:])
 
 
 def _spellings(secrets: Iterable[str]) -> frozenset[str]:

@@ -16,7 +16,8 @@ from clarion.ledger.database import Database
 from clarion.ledger.items import read_items
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import NewRun, create_run
-from clarion.models.credentials import ApiKey, Credentials, dummy_credentials
+from clarion.models.credential_kinds import dummy_credentials
+from clarion.models.credentials import ApiKey, Credentials
 from clarion.planning import Planner
 from clarion.previewing import Preview, preview
 from clarion.sending.sender import Sender

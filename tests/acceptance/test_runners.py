@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
 
 from clarion.ledger.database import Database
 from clarion.ledger.runs import list_runs
@@ -23,21 +22,13 @@ from flows.control import resume_run
 from flows.run_job import run_job
 from flows.work_on_run import RunInterruptedError
 from tests.acceptance.campaigns import action, write_job, write_people
-from tests.acceptance.conftest import Command
+from tests.acceptance.conftest import Command, Start
 from tests.acceptance.installations import wait_for
 from tests.faults.processes import Processes
 
 PEOPLE = 3_000
 MOST_CLAIMS = 256
 LEAVE_SECONDS = 10.0
-
-Start = Callable[..., BaseProcess]
-
-
-@pytest.fixture(scope="module")
-def processes(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Processes:
-    """Starts commands beside this process, on the session's Prefect server."""
-    return Processes(prefect_api_url=PREFECT_API_URL.value(), home=tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from clarion.errors import InputError, InputErrors, JobError
+from clarion.models.credential_kinds import CREDENTIALS, dummy_credentials, parse_credentials, split_reference
 from clarion.models.credentials import (
-    CREDENTIALS,
     MASK,
     ApiKey,
     BasicAuth,
@@ -28,9 +28,6 @@ from clarion.models.credentials import (
     Credentials,
     VonageApplication,
     WebhookUrl,
-    dummy_credentials,
-    parse_credentials,
-    split_reference,
 )
 
 SECRET = "s3cret-value-42"

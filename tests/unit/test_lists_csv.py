@@ -4,46 +4,23 @@ import csv
 import gzip
 import io
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clarion.errors import ListError
 from clarion.lists import ReadReport, frame_items, read_frames
-from clarion.lists.encodings import _tell_guess
 from clarion.lists.list_file import ListFile
 from clarion.models.lists import FileList
-
-
-def _frames(folder: Path, content: bytes | str, **options: Any) -> list[pd.DataFrame]:
-    name = options.pop("file", "list.csv")
-    frame_rows = options.pop("frame_rows", 10_000)
-    report = options.pop("report", None)
-    data = content.encode() if isinstance(content, str) else content
-    (folder / str(name)).write_bytes(data)
-    source = FileList.model_validate({"file": name, **options})
-    return list(read_frames(source, base=folder, frame_rows=frame_rows, report=report))
-
-
-def _table(folder: Path, content: bytes | str, **options: Any) -> list[list[str | None]]:
-    """Header and rows, a missing cell as None."""
-    frame = pd.concat(_frames(folder, content, **options))
-    return [list(frame.columns), *frame.astype(object).where(frame.notna(), None).to_numpy().tolist()]
-
-
-def _error(folder: Path, content: bytes | str, **options: Any) -> str:
-    with pytest.raises(ListError) as caught:
-        _frames(folder, content, **options)
-    return str(caught.value)
+from tests.unit.csv_lists import csv_error, csv_frames, csv_table
 
 
 def test_csv_cells_stay_text(tmp_path: Path):
     """Leading zeros, plus signs and words for nothing are text; only the empty cell is missing."""
     content = 'id,a,b\n0049123,NA,null\n+44,None,nan\n1.10,"",\n'
-    assert _table(tmp_path, content) == [
+    assert csv_table(tmp_path, content) == [
         ["id", "a", "b"],
         ["0049123", "NA", "null"],
         ["+44", "None", "nan"],
@@ -53,20 +30,20 @@ def test_csv_cells_stay_text(tmp_path: Path):
 
 def test_csv_columns_are_of_dtype_str(tmp_path: Path):
     """Every column is text to pandas, even where nothing but numbers or nothing at all stands."""
-    (frame,) = _frames(tmp_path, "a,b\n1,\n2,\n")
+    (frame,) = csv_frames(tmp_path, "a,b\n1,\n2,\n")
     assert [str(dtype) for dtype in frame.dtypes] == ["str", "str"]
 
 
 def test_csv_index_is_the_position_over_all_frames(tmp_path: Path):
     """The index counts on from frame to frame, and bad rows leave no gap."""
-    frames = _frames(tmp_path, "a,b\n1,1\nbad\n2,2\n3,3\n", frame_rows=2, on_bad_row="skip")
+    frames = csv_frames(tmp_path, "a,b\n1,1\nbad\n2,2\n3,3\n", frame_rows=2, on_bad_row="skip")
     assert [frame.index.tolist() for frame in frames] == [[0, 1], [2]]
     assert all(isinstance(frame.index, pd.RangeIndex) for frame in frames)
 
 
 def test_csv_with_a_header_alone_is_one_empty_frame(tmp_path: Path):
     """A list without items still tells its attributes."""
-    (frame,) = _frames(tmp_path, "id,name\n")
+    (frame,) = csv_frames(tmp_path, "id,name\n")
     assert frame.columns.tolist() == ["id", "name"]
     assert len(frame) == 0
     assert frame_items(frame) == []
@@ -75,7 +52,7 @@ def test_csv_with_a_header_alone_is_one_empty_frame(tmp_path: Path):
 @pytest.mark.parametrize("content", ["", "\n\r\n\n", b"\xef\xbb\xbf"])
 def test_csv_without_anything_is_refused(tmp_path: Path, content: str | bytes):
     """An empty file has no header, so nobody knows what it is a list of."""
-    assert "list.csv" in _error(tmp_path, content)
+    assert "list.csv" in csv_error(tmp_path, content)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +70,7 @@ def test_csv_without_anything_is_refused(tmp_path: Path, content: str | bytes):
 )
 def test_csv_header_that_is_none_is_refused(tmp_path: Path, header: str, told: str):
     """Repeated and blank names, addresses, and a row of numbers are no header; the cells are not quoted."""
-    message = _error(tmp_path, f"{header}\nx,y,z\n")
+    message = csv_error(tmp_path, f"{header}\nx,y,z\n")
     assert message.startswith(f"list.csv:1: {told}")
     assert "900123" not in message
     assert "ann@" not in message
@@ -104,7 +81,7 @@ def test_csv_header_that_is_none_is_refused(tmp_path: Path, header: str, told: s
 )
 def test_csv_header_with_some_numbers_passes(tmp_path: Path, header: str):
     """Years and days make names of columns as long as something else stands there too."""
-    (frame,) = _frames(tmp_path, header + "\n")
+    (frame,) = csv_frames(tmp_path, header + "\n")
     assert frame.columns.tolist() == header.split(",")
 
 
@@ -123,20 +100,20 @@ def test_csv_header_with_some_numbers_passes(tmp_path: Path, header: str):
 )
 def test_csv_bad_row_is_an_error_with_its_line(tmp_path: Path, content: str | bytes, line: int, told: str):
     """The message names file, physical line and reason."""
-    assert _error(tmp_path, content).startswith(f"list.csv:{line}: {told}")
+    assert csv_error(tmp_path, content).startswith(f"list.csv:{line}: {told}")
 
 
 def test_csv_cell_beyond_the_limit_is_an_error_with_its_line(tmp_path: Path):
     """A quote that is never closed does not draw the file into memory before it is noticed."""
     content = 'a,b\n1,2\n3,"' + "x,y\n" * 100_000
-    assert _error(tmp_path, content).startswith("list.csv:3: a cell has more than 131,072 characters")
+    assert csv_error(tmp_path, content).startswith("list.csv:3: a cell has more than 131,072 characters")
 
 
 def test_csv_bad_rows_are_skipped_and_counted(tmp_path: Path):
     """`on_bad_row: skip` keeps every good row and reports each bad one."""
     report = ReadReport()
     content = b'id,name\n1,Ann\n2\n3,Bob,x\n4,\x00\n5,\xff\n6,"Cy"z\n7,\xc3\xa9\n8,"never\n9,Dee\n'
-    table = _table(tmp_path, content, on_bad_row="skip", report=report)
+    table = csv_table(tmp_path, content, on_bad_row="skip", report=report)
     assert table == [["id", "name"], ["1", "Ann"], ["7", "é"], ["9", "Dee"]]
     assert (report.rows, report.bad_rows) == (3, 6)
     assert [(row.file, row.line, row.reason) for row in report.examples] == [
@@ -157,7 +134,7 @@ def test_csv_stray_quote_costs_one_row(tmp_path: Path):
     """A stray quote pairs with one further down; the rows between them are read all the same."""
     report = ReadReport()
     content = 'id,name\n1,"Ann\n2,Bob\n3,"Cy ""C"" X"\n4,"D\nE"\n5,F\n'
-    table = _table(tmp_path, content, on_bad_row="skip", report=report)
+    table = csv_table(tmp_path, content, on_bad_row="skip", report=report)
     assert table[1:] == [["2", "Bob"], ["3", 'Cy "C" X'], ["4", "D\nE"], ["5", "F"]]
     assert [row.line for row in report.examples] == [2]
 
@@ -166,120 +143,31 @@ def test_csv_rest_of_a_broken_cell_is_no_row(tmp_path: Path):
     """What follows the line break of a broken cell is not taken for an item of its own."""
     report = ReadReport()
     content = 'id,name\n1,"Ann\n2,Smith"x\n3,Bob\n'
-    assert _table(tmp_path, content, on_bad_row="skip", report=report)[1:] == [["3", "Bob"]]
+    assert csv_table(tmp_path, content, on_bad_row="skip", report=report)[1:] == [["3", "Bob"]]
     assert [row.line for row in report.examples] == [2, 3]
 
 
 def test_csv_examples_are_few_and_the_count_is_whole(tmp_path: Path):
     """A file of bad rows does not fill the memory with reasons."""
     report = ReadReport()
-    _frames(tmp_path, "a,b\n" + "x\n" * 1000, on_bad_row="skip", report=report)
+    csv_frames(tmp_path, "a,b\n" + "x\n" * 1000, on_bad_row="skip", report=report)
     assert (report.rows, report.bad_rows, len(report.examples)) == (0, 1000, 10)
 
 
 def test_csv_bad_header_is_an_error_even_when_rows_are_skipped(tmp_path: Path):
     """Without a header there is nothing to go on with."""
-    assert _error(tmp_path, 'a,"b\n1,2\n', on_bad_row="skip").startswith("list.csv:1:")
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_csv_delimiter_is_detected(tmp_path: Path, delimiter: str):
-    """The separator of the header and the rows is found, with others inside the cells."""
-    content = delimiter.join(["id", "name"]) + "\n" + delimiter.join(["1", '"a,b;c\td|e"']) + "\n"
-    assert _table(tmp_path, content) == [["id", "name"], ["1", "a,b;c\td|e"]]
-
-
-def test_csv_delimiter_fits_header_and_rows(tmp_path: Path):
-    """Where two characters split the header, the one that splits the rows alike wins."""
-    content = "id;name, first\n1;Ann\n2;Bob\n"
-    assert _table(tmp_path, content)[0] == ["id", "name, first"]
-
-
-def test_csv_missing_cells_do_not_hide_the_delimiter(tmp_path: Path):
-    """A row that is too short is found as such, not taken for a list of one column."""
-    assert _error(tmp_path, "id,name\n1\n").startswith("list.csv:2: 1 field; expected 2")
-
-
-def test_csv_of_one_column_is_read(tmp_path: Path):
-    """A list may have one attribute; blank lines are no items."""
-    assert _table(tmp_path, "phone\n0049\n\n0050\n") == [["phone"], ["0049"], ["0050"]]
-
-
-@pytest.mark.parametrize("written", ["\t", "\\t", "tab"])
-def test_csv_delimiter_may_be_given(tmp_path: Path, written: str):
-    """A given delimiter is not second-guessed; the tab has a name."""
-    assert _table(tmp_path, "a,b\tc\n1,2\t3\n", delimiter=written) == [["a,b", "c"], ["1,2", "3"]]
-
-
-def test_tsv_is_separated_by_tabs(tmp_path: Path):
-    """The extension tells the delimiter."""
-    assert _table(tmp_path, "a,b\tc\n1,2\t3\n", file="list.tsv") == [["a,b", "c"], ["1,2", "3"]]
-
-
-@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_csv_unicode_encoding_is_detected(tmp_path: Path, codec: str):
-    """Byte order marks are understood and are no part of the first name."""
-    content = "näme,x\nJörg 😀,1\n".encode(codec)
-    assert _table(tmp_path, content) == [["näme", "x"], ["Jörg 😀", "1"]]
-
-
-@pytest.mark.parametrize(
-    ("codec", "text"),
-    [
-        ("windows-1252", "name,city\nJosé Muñoz,Köln\nRenée,Zürich\nFrançois,Besançon\n"),
-        ("windows-1252", "name,price\ncafé,5 €\n"),
-        ("windows-1251", "имя,город\nИван Петров,Москва\nОльга,Казань\n"),  # noqa: RUF001  # Russian
-        ("shift_jis", "名前,都市\n田中太郎,東京\n鈴木,大阪\n"),
-    ],
-)
-def test_csv_legacy_encoding_is_guessed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: str, text: str
-):
-    """Without a mark and not UTF-8, the likeliest encoding is taken; the log says so without any content."""
-    _tell_guess.cache_clear()
-    expected = [line.split(",") for line in text.splitlines()]
-    for _ in range(2):  # a list is read when it is checked, and again when it is planned
-        assert _table(tmp_path, text.encode(codec)) == expected
-    (record,) = caplog.records
-    assert "list.csv" in record.getMessage()
-    assert str(vars(record)["encoding"]) in record.getMessage()
-    assert expected[1][0] not in caplog.text
-
-
-def test_csv_given_encoding_is_used(tmp_path: Path):
-    """What the job says goes before any guess."""
-    content = "name\nŁukasz\n".encode("windows-1250")
-    assert _table(tmp_path, content, encoding="windows-1250") == [["name"], ["Łukasz"]]
-    marked = "\ufeffname\nŁukasz\n".encode("utf-16-le")
-    assert _table(tmp_path, marked, encoding="utf-16-le") == [["name"], ["Łukasz"]]
-
-
-def test_csv_one_damaged_byte_does_not_change_the_encoding(tmp_path: Path):
-    """A UTF-8 file with a broken character is UTF-8 with a bad row, not something else."""
-    content = "name\nJörg\nZoë\n".encode() + b"\xe9\n"
-    assert _table(tmp_path, content, on_bad_row="skip") == [["name"], ["Jörg"], ["Zoë"]]
-
-
-@pytest.mark.parametrize("encoding", ["utf-9", "rot13", "unicode_escape", "no such"])
-def test_csv_unknown_encoding_is_refused(tmp_path: Path, encoding: str):
-    """Also what Python calls a codec, but no text file is written in."""
-    assert f"unknown encoding '{encoding}'" in _error(tmp_path, "a\n1\n", encoding=encoding)
-
-
-def test_csv_unknown_encoding_names_the_nearest(tmp_path: Path):
-    """A slip of the finger is told."""
-    assert "did you mean 'windows-1252'?" in _error(tmp_path, "a\n1\n", encoding="window-1252")
+    assert csv_error(tmp_path, 'a,"b\n1,2\n', on_bad_row="skip").startswith("list.csv:1:")
 
 
 def test_csv_last_line_without_its_end_is_read(tmp_path: Path):
     """The last row needs no line break."""
-    assert _table(tmp_path, "a,b\n1,2")[1:] == [["1", "2"]]
+    assert csv_table(tmp_path, "a,b\n1,2")[1:] == [["1", "2"]]
 
 
 def test_csv_frame_rows_must_be_positive(tmp_path: Path):
     """A frame of no rows would lose the list."""
     with pytest.raises(ValueError, match="at least 1"):
-        _frames(tmp_path, "a\n1\n", frame_rows=0)
+        csv_frames(tmp_path, "a\n1\n", frame_rows=0)
 
 
 def test_csv_leaving_early_closes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -351,7 +239,7 @@ def test_csv_tables_come_back_identical(
     """Whatever `csv` writes is read back, an empty cell as missing, however the frames fall."""
     table, content, options = written
     folder = tmp_path_factory.getbasetemp()
-    frames = _frames(folder, content, frame_rows=frame_rows, **options)
+    frames = csv_frames(folder, content, frame_rows=frame_rows, **options)
     header, rows = table[0], table[1:]
     assert all(frame.columns.tolist() == header for frame in frames)
     assert [item for frame in frames for item in frame_items(frame)] == [
@@ -372,7 +260,7 @@ def test_csv_detected_delimiter_reads_what_was_written(
     header = ["first", "second", "third"]
     buffer = io.StringIO(newline="")
     csv.writer(buffer, delimiter=delimiter).writerows([header, *cells])
-    table = _table(tmp_path_factory.getbasetemp(), buffer.getvalue())
+    table = csv_table(tmp_path_factory.getbasetemp(), buffer.getvalue())
     assert table == [header, *[[cell or None for cell in row] for row in cells]]
 
 
@@ -383,26 +271,26 @@ def test_csv_of_any_bytes_reads_or_names_the_line(tmp_path_factory: pytest.TempP
     """No bytes lead to anything but frames or a ListError."""
     folder = tmp_path_factory.getbasetemp()
     report = ReadReport()
-    frames = _frames(folder, content, on_bad_row="skip", report=report)
+    frames = csv_frames(folder, content, on_bad_row="skip", report=report)
     assert report.rows == sum(map(len, frames))
     if report.bad_rows:
-        assert _error(folder, content).startswith("list.csv:")
+        assert csv_error(folder, content).startswith("list.csv:")
     else:
-        assert sum(map(len, _frames(folder, content))) == report.rows
+        assert sum(map(len, csv_frames(folder, content))) == report.rows
 
 
 def test_csv_frame_boundaries_change_nothing(tmp_path: Path):
     """Frames of any size hold the same rows, also where quoted line breaks lie on a boundary."""
     content = "id,note\n" + "".join(f'{n},"a\r\n\r\nb{n}"\n' for n in range(50))
-    whole = _table(tmp_path, content)
-    assert all(_table(tmp_path, content, frame_rows=rows) == whole for rows in (1, 2, 3, 7, 49, 50, 51))
+    whole = csv_table(tmp_path, content)
+    assert all(csv_table(tmp_path, content, frame_rows=rows) == whole for rows in (1, 2, 3, 7, 49, 50, 51))
 
 
 def test_csv_longer_than_the_sample_is_read_whole(tmp_path: Path):
     """What is detected on the first part of the file holds for the rest, multi-byte characters included."""
     rows = 40_000
     content = "id;näme\n" + "".join(f"{n};Jörg 😀 {n}\n" for n in range(rows))
-    frames = _frames(tmp_path, gzip.compress(content.encode(), 1), file="list.csv.gz")
+    frames = csv_frames(tmp_path, gzip.compress(content.encode(), 1), file="list.csv.gz")
     assert [len(frame) for frame in frames] == [10_000] * 4
     assert frames[-1].iloc[-1].tolist() == ["39999", "Jörg 😀 39999"]
 
@@ -410,4 +298,6 @@ def test_csv_longer_than_the_sample_is_read_whole(tmp_path: Path):
 def test_csv_legacy_byte_beyond_the_sample_is_told_with_its_line(tmp_path: Path):
     """A file that starts as ASCII and turns out not to be UTF-8 is not read wrongly."""
     content = b"id,name\n" + b"1,Ann\n" * 200_000 + "2,Zoë\n".encode("windows-1252")
-    assert _error(tmp_path, content).startswith("list.csv:200002: bytes that do not belong to the encoding")
+    assert csv_error(tmp_path, content).startswith(
+        "list.csv:200002: bytes that do not belong to the encoding"
+    )

@@ -16,7 +16,7 @@ from clarion.ledger.database import Database
 from clarion.ledger.plans import PlanWriter
 from clarion.ledger.runs import NewRun, create_run, get_run
 from clarion.ledger.summaries import WHOLE_RUN, count_items
-from clarion.models.credentials import dummy_credentials
+from clarion.models.credential_kinds import dummy_credentials
 from clarion.models.job import ITEM_STATUSES
 from clarion.planning import Planner
 from clarion.previewing import Preview, preview

@@ -9,6 +9,15 @@ down_revision = None
 
 def upgrade() -> None:
     """Brings the tables from the revision before to this one."""
+    _create_rate_limit()
+    _create_run()
+    _create_run_item()
+    _create_run_summary()
+    _create_worker()
+    _create_attempt()
+
+
+def _create_rate_limit() -> None:
     op.create_table(
         "rate_limit",
         sa.Column("key", sa.String(), nullable=False),
@@ -16,6 +25,9 @@ def upgrade() -> None:
         sa.Column("held_until", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
+
+
+def _create_run() -> None:
     op.create_table(
         "run",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -54,6 +66,8 @@ def upgrade() -> None:
     with op.batch_alter_table("run", schema=None) as batch_op:
         batch_op.create_index("run_newest", ["job_name", "id"], unique=False)
 
+
+def _create_run_item() -> None:
     op.create_table(
         "run_item",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -102,6 +116,8 @@ def upgrade() -> None:
             postgresql_where=sa.text("status = 'sending'"),
         )
 
+
+def _create_run_summary() -> None:
     op.create_table(
         "run_summary",
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -114,6 +130,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "segment", "metric"),
     )
+
+
+def _create_worker() -> None:
     op.create_table(
         "worker",
         sa.Column("token", sa.String(), nullable=False),
@@ -130,6 +149,8 @@ def upgrade() -> None:
     with op.batch_alter_table("worker", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_worker_run_id"), ["run_id"], unique=False)
 
+
+def _create_attempt() -> None:
     op.create_table(
         "attempt",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

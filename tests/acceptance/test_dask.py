@@ -50,11 +50,19 @@ def cluster_pids(ledger: Database) -> set[int]:
         return set(connection.scalars(sa.select(WORKER.c.pid))) - {os.getpid()}
 
 
+def busy_pids(ledger: Database) -> set[int]:
+    """The processes of the cluster that wait for answers at this moment."""
+    claims = sa.select(RUN_ITEM.c.claim_token).where(RUN_ITEM.c.status == "sending")
+    with ledger.read() as connection:
+        busy = set(connection.scalars(sa.select(WORKER.c.pid).where(WORKER.c.token.in_(claims))))
+    return busy - {os.getpid()}
+
+
 def kill_one(ledger: Database, sandbox: Sandbox) -> None:
     """Kills one process of the cluster while both are in the middle of their work."""
 
     def both() -> set[int] | None:
-        pids = cluster_pids(ledger)
+        pids = busy_pids(ledger)
         return pids if len(pids) == 2 and sandbox.stats()["requests"] >= PEOPLE // 8 else None
 
     os.kill(min(wait_for(both, what="two processes at work")), signal.SIGKILL)

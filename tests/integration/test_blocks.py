@@ -29,6 +29,7 @@ from blocks.lists import FileList, ItemsList
 from blocks.registry import ALL_BLOCKS, register_blocks
 from clarion.errors import JobError, SettingError
 from clarion.models import action, credentials, job
+from clarion.models.credential_kinds import CREDENTIALS
 
 SECRET = "s3cret-value-4711"
 
@@ -107,7 +108,7 @@ def test_samples_hold_one_block_of_every_type():
 def test_credential_blocks_are_the_kinds_of_the_core():
     """Every kind of credentials can be saved, under the type that references name."""
     assert {kind: slug(block) for kind, block in CREDENTIAL_BLOCKS.items()} == {
-        kind: kind for kind in credentials.CREDENTIALS
+        kind: kind for kind in CREDENTIALS
     }
 
 

@@ -43,7 +43,7 @@ class NewRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run as the ledger has it."""
+    """A run as the ledger has it. `parent_id` is the run whose events the reactions of this one answer."""
 
     id: int
     uid: str
@@ -56,6 +56,7 @@ class RunRecord:
     reason: str | None
     control: str
     kind: str
+    parent_id: int | None
     against: str | None
     item_limit: int | None
     flow_run_id: str | None

@@ -91,6 +91,7 @@ class Run(LedgerTable, table=True):
     reason: str | None = Field(default=None, sa_type=Text)
     control: str = "run"
     kind: str = "run"
+    parent_id: int | None = Field(default=None, index=True)
     against: str | None = None
     item_limit: int | None = None
     flow_run_id: str | None = None
@@ -132,6 +133,13 @@ class RunItem(LedgerTable, table=True):
             sqlite_where=text("status = 'sending'"),
             postgresql_where=text("status = 'sending'"),
         ),
+        # What a receipt names; calls whose answer names nothing pay nothing.
+        Index(
+            "run_item_invocation",
+            "invocation_id",
+            sqlite_where=text("invocation_id IS NOT NULL"),
+            postgresql_where=text("invocation_id IS NOT NULL"),
+        ),
         # What counts against a named limit's concurrency; items without such limits are never in it.
         Index(
             "run_item_limited",
@@ -166,6 +174,11 @@ class RunItem(LedgerTable, table=True):
     error: str | None = Field(default=None, sa_type=Text)
     latency_ms: float | None = None
     fallback: str | None = Field(default=None, sa_type=Text)
+    delivery: str | None = None
+    delivery_status: str | None = None
+    delivery_code: str | None = None
+    delivery_reason: str | None = Field(default=None, sa_type=Text)
+    delivered_at: datetime | None = _time()
     in_doubt: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
@@ -183,6 +196,14 @@ class Attempt(LedgerTable, table=True):
     """A call that was not the last one for its item: another try followed."""
 
     __tablename__ = "attempt"
+    __table_args__ = (
+        Index(
+            "attempt_invocation",
+            "invocation_id",
+            sqlite_where=text("invocation_id IS NOT NULL"),
+            postgresql_where=text("invocation_id IS NOT NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
     run_id: int = Field(foreign_key="run.id", index=True)

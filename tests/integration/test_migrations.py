@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import clarion.ledger.answer_tables  # noqa: F401  # its tables are of the same metadata
 from clarion.errors import LedgerError, LedgerVersionError, SettingError
 from clarion.ledger import database as database_module
 from clarion.ledger.database import DATABASE_URL_SETTING, HOME_SETTING, Database, database_url

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import clarion.ledger.answer_tables  # noqa: F401  # its tables are of the same metadata
 from clarion.ledger.migrate import VERSION_TABLE
 from clarion.ledger.tables import LedgerTable
 

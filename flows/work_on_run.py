@@ -203,9 +203,7 @@ def _deliver(run: RunRecord, progress: Progress) -> bool:
         database=ledger(),
         run_id=run.id,
         actions=sorted(session.limits),
-        size=slice_size(
-            get_run(ledger(), run.id).pending, window=runner.window, most=runner.most_slice_items
-        ),
+        size=slice_size(get_run(ledger(), run.id).pending, workers=runner.workers),
     )
     with handing_out(run, session.campaign, runner) as handout:
         try:

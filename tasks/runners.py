@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from prefect.task_runners import TaskRunner
 
 from clarion.errors import SettingError, nearest
-from clarion.slices import MOST_ITEMS, WINDOW
+from clarion.slices import WINDOW
 
 RUNNER_SETTING = "CLARION_RUNNER"
 WORKERS_SETTING = "CLARION_WORKERS"
@@ -46,11 +46,6 @@ class Runner:
     def window(self) -> int:
         """Slices handed out at once."""
         return {"dask": self.workers * CLUSTER_THREADS, "ray": 2 * self.workers}.get(self.kind, WINDOW)
-
-    @property
-    def most_slice_items(self) -> int:
-        """Items a slice: a task run costs 3 ms in a thread and 70 on a cluster."""
-        return 5 * MOST_ITEMS if self.on_cluster else MOST_ITEMS
 
 
 def chosen_runner() -> Runner:

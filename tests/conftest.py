@@ -3,11 +3,14 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from clarion.ledger.database import Database
 from tests.integration.ledger_databases import KINDS, PostgresqlServer, SqliteFiles, postgresql_server
+
+TESTS = Path(__file__).parent
 
 # Prefect's client reports its use to its makers: tests talk to this machine only.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -16,6 +19,20 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 # A shell ignores Ctrl-C for what it starts in the background, and its children inherit that: tests that press
 # it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+MOST_WORKERS = 8
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: the long tests mostly wait, for leases, back-offs and servers that start."""
+    return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests come first: else the last of them runs while all other workers have nothing left."""
+    order = {"acceptance": 0, "integration": 1, "unit": 2}
+    items.sort(key=lambda item: order[item.path.relative_to(TESTS).parts[0]])
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,11 @@ token may still turn unknown into the truth, and nobody else's.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -24,11 +25,16 @@ from clarion.ledger.item_statements import (
     CLAIM_CHOSEN,
     HELD,
     LOCK,
+    MARK,
+    MOST_SETTLED,
     PENDING,
     RELEASE,
     RELEASED_AT_ONCE,
-    SETTLE,
+    SETTLE_ON_POSTGRESQL,
+    SETTLED,
     overdue,
+    rows_of,
+    settle_on_sqlite,
 )
 from clarion.ledger.runs import count_changes
 from clarion.ledger.tables import ATTEMPT, RUN, RUN_ITEM
@@ -43,8 +49,7 @@ class Slice:
     last_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedItem:
+class ClaimedItem(NamedTuple):
     """What the sender needs of an item that it has claimed."""
 
     id: int
@@ -103,10 +108,20 @@ def claim(connection: Connection, *, run_id: int, part: Slice, token: str, most:
         most: At least 1.
     """
     where = _looked_at(run_id, part)
-    rows = connection.execute(CLAIM, {**where, "most": most, "token": token}).all()
-    if len(rows) < most and connection.execute(RELEASE, where).rowcount:
-        rows = [*rows, *connection.execute(CLAIM, {**where, "most": most - len(rows), "token": token})]
-    return [ClaimedItem(*row) for row in rows]
+    items = _claim(connection, where, token=token, most=most)
+    if len(items) < most and connection.execute(RELEASE, where).rowcount:
+        items += _claim(connection, where, token=token, most=most - len(items))
+    return items
+
+
+def _claim(connection: Connection, where: dict[str, Any], *, token: str, most: int) -> list[ClaimedItem]:
+    named = {**where, "most": most}
+    if connection.dialect.name == "postgresql":
+        return [ClaimedItem._make(row) for row in rows_of(connection, CLAIM, **named, token=token)]
+    rows = rows_of(connection, CLAIM, **named)
+    if rows:
+        connection.execute(MARK, {"ids": _json([row[0] for row in rows]), "token": token})
+    return [ClaimedItem._make(row) for row in rows]
 
 
 def due_items(connection: Connection, *, run_id: int, part: Slice, most: int) -> list[tuple[int, str]]:
@@ -120,9 +135,9 @@ def due_items(connection: Connection, *, run_id: int, part: Slice, most: int) ->
 
 def claim_chosen(connection: Connection, *, ids: Sequence[int], token: str) -> list[ClaimedItem]:
     """Moves those of the items that are still pending to sending, under `token`; the caller counts them."""
-    chosen = _json([{"id": each} for each in ids])
-    rows = connection.execute(CLAIM_CHOSEN[connection.dialect.name], {"results": chosen, "token": token})
-    return [ClaimedItem(*row) for row in rows]
+    chosen = {"ids": _json(ids), "token": token}
+    rows = connection.execute(CLAIM_CHOSEN[connection.dialect.name], chosen)
+    return [ClaimedItem._make(row) for row in rows]
 
 
 def _looked_at(run_id: int, part: Slice) -> dict[str, Any]:
@@ -157,14 +172,27 @@ def settle(connection: Connection, *, run_id: int, token: str, results: Sequence
         else result
         for result in valid
     ]
-    values = [_settled_values(result) for result in valid]
-    connection.execute(SETTLE[connection.dialect.name], {"results": _json(values)})
+    _store(connection, [_settled_values(result) for result in valid])
     attempts = [_attempt_values(run_id, result) for result in valid if result.outcome is not None]
     if attempts:
         connection.execute(_LOG_ATTEMPT, attempts)
     changes = Counter(result.status for result in valid)
     changes.subtract(Counter(held[result.item.id] for result in valid))
     return changes
+
+
+def _store(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Gives items what was settled of them: values in the order of `SETTLED`."""
+    if connection.dialect.name == "postgresql":
+        named = [dict(zip(_SETTLED_NAMES, row, strict=True)) for row in rows]
+        connection.execute(SETTLE_ON_POSTGRESQL, {"results": _json(named)})
+        return
+    for start in range(0, len(rows), MOST_SETTLED):
+        some = rows[start : start + MOST_SETTLED]
+        connection.exec_driver_sql(settle_on_sqlite(len(some)), tuple(chain.from_iterable(some)))
+
+
+_SETTLED_NAMES = tuple(column.name for column in SETTLED)
 
 
 def _fallen_back(connection: Connection, run_id: int, result: Settlement) -> Settlement:
@@ -194,38 +222,36 @@ def lock_items(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def _held(connection: Connection, *, token: str, ids: Sequence[int]) -> dict[int, str]:
-    rows = connection.execute(
-        HELD[connection.dialect.name], {"results": _json([{"id": each} for each in ids]), "token": token}
-    )
-    return {row.id: row.status for row in rows}
+    return dict(rows_of(connection, HELD, ids=_json(ids), token=token))
 
 
 _LOG_ATTEMPT = ATTEMPT.insert().values(attempted_at=utc_now())
 
 
-def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+def _json(rows: Sequence[Any]) -> str:
     return orjson.dumps(rows).decode()
 
 
-def _settled_values(result: Settlement) -> dict[str, Any]:
+def _settled_values(result: Settlement) -> tuple[Any, ...]:
+    """The values of `SETTLED`."""
     due_at, current = result.due_at, result.fallen_back_to or result.item
-    return {
-        "id": result.item.id,
-        "status": result.status,
-        "reason": result.reason,
-        "attempts": result.attempts,
-        "epoch": result.epoch,
-        "due_at": due_at and due_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
-        "status_code": result.status_code,
-        "invocation_id": _stored(result.invocation_id),
-        "error_code": _stored(result.error_code),
-        "error": _stored(result.error),
-        "latency_ms": result.latency_ms,
-        "in_doubt": result.in_doubt,
-        "step": current.step,
-        "action": current.action,
-        "recipient": current.recipient,
-    }
+    return (
+        result.item.id,
+        result.status,
+        result.reason,
+        result.attempts,
+        result.epoch,
+        due_at and due_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+        result.status_code,
+        _stored(result.invocation_id),
+        _stored(result.error_code),
+        _stored(result.error),
+        result.latency_ms,
+        result.in_doubt,
+        current.step,
+        current.action,
+        current.recipient,
+    )
 
 
 def _stored(text: str | None) -> str | None:

@@ -43,7 +43,7 @@ MOST_SENDING = 256
 CLAIM_AT_ONCE = 64
 """Most items of one claim, so that slices take turns."""
 
-LEAST_CLAIM = 32
+LEAST_CLAIM = 64
 """Items of one claim while there are enough: half of it is on its way while the other half is claimed."""
 
 BEAT_SECONDS = 1.0
@@ -295,8 +295,10 @@ class Sender:
                 self._break(ticket.session)
             self._settle(ticket, settlement, hold)
         except Exception as exc:  # noqa: BLE001  # told below
+            self._places.give_back(1)
             self._settled(ticket, exc)
         except asyncio.CancelledError:  # left: nobody knows what became of the request
+            self._places.give_back(1)
             self._settled(ticket, None)
             raise
 
@@ -332,10 +334,17 @@ class Sender:
         writing.add_done_callback(_log_error)
 
     def _settle(self, ticket: Ticket, settlement: Settlement, hold: Hold | None = None) -> None:
+        """Hands a result to the ledger's writer, and gives its place to whoever wants to claim.
+
+        Such a claim comes after the result, in the same commit or a later one, so that no commit leaves more
+        in sending than there are places. It need not wait for the result's commit: with that the same
+        places serve twice as many items a second.
+        """
         session = ticket.session
         self._writer.settle(
             session.run.id, settlement, token=session.token, held=hold, done=partial(self._settled, ticket)
         )
+        self._places.give_back(1)
 
     def _settled(self, ticket: Ticket, error: Exception | None) -> None:
         """A result is in the ledger; or an error keeps it out.
@@ -345,7 +354,6 @@ class Sender:
         if error is not None:
             run, item = ticket.session.run.uid, ticket.item.id
             logger.error("An item could not be settled", exc_info=error, extra={"run": run, "run_item": item})
-        self._places.give_back(1)
         ticket.slice.done()
 
     def _break(self, session: RunSession) -> None:

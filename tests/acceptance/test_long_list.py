@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from clarion.ledger.database import Database
 from clarion.ledger.items import read_items
 from clarion.ledger.runs import RunRecord, list_runs
@@ -52,6 +54,7 @@ def behind(looks: list[Look]) -> list[tuple[Look, Look]]:
     return [(look, later) for look, later in compared if later.settled < look.accepted]
 
 
+@pytest.mark.alone
 def test_long_list_is_sent_once_each_with_the_ledger_at_most_a_second_behind(
     start: Start, home: Path, ledger: Database
 ):

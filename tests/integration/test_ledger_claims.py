@@ -221,7 +221,7 @@ def test_claim_finds_its_items_through_the_index_of_what_is_pending(database: Da
         database.engine, "before_cursor_execute", lambda _c, _k, sql, given, *_: seen.append((sql, given))
     )
     claimed(database, run_id, "t", most=5)
-    statement, given = next((sql, given) for sql, given in seen if "wanted" in sql)
+    statement, given = next((sql, given) for sql, given in seen if "LIMIT" in sql)
     how = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
     with database.write() as connection:
         if database.dialect == "postgresql":  # which reads so few rows one by one otherwise

@@ -8,7 +8,7 @@ import pytest
 from clarion import slices
 from clarion.ledger.claims import Slice
 from clarion.ledger.database import Database
-from clarion.slices import LEAST_ITEMS, LEAST_WAIT_SECONDS, MOST_ITEMS, WINDOW, SliceFeed, slice_size
+from clarion.slices import LEAST_ITEMS, LEAST_WAIT_SECONDS, MOST_ITEMS, SliceFeed, slice_size
 from tests.integration.ledger_runs import (
     claimed,
     ids,
@@ -161,7 +161,7 @@ def test_feed_never_has_an_item_in_two_slices(database: Database, seed: int):
 
 @pytest.mark.parametrize(
     ("total", "size"),
-    [(0, 1), (1, 1), (200, 1), (201, LEAST_ITEMS), (10_000, 10_000 // (2 * WINDOW)), (1_000_000, MOST_ITEMS)],
+    [(0, 1), (1, 1), (200, 1), (201, LEAST_ITEMS), (10_000, 625), (1_000_000, MOST_ITEMS)],
 )
 def test_slice_size_grows_with_the_run(total: int, size: int):
     """Each row is a slice of its own in a short run; a long one has slices of bounded size."""
@@ -186,8 +186,7 @@ def test_feed_keeps_a_place_for_every_action(database: Database):
     assert len(fast) == 20
 
 
-def test_slices_fill_the_window_that_there_is():
-    """More processes get more and smaller slices; a cluster may get larger ones."""
-    assert slice_size(1_000_000, window=32, most=5_000) == 5_000
-    assert slice_size(64_000, window=32, most=5_000) == 1_000
-    assert slice_size(64_000, window=320, most=5_000) == 100
+def test_slices_of_a_run_are_shared_by_all_workers():
+    """More processes get more and smaller slices."""
+    assert slice_size(32_000, workers=1) == 2_000
+    assert slice_size(32_000, workers=4) == 500

@@ -21,6 +21,8 @@ from clarion.ledger.runs import get_run
 from clarion.models.job import Job
 from tests.integration.ledger_runs import counts, planned, planned_run
 
+pytestmark = pytest.mark.alone
+
 WORKER = Path(__file__).with_name("limited_sender.py")
 PROCESSES = 2
 

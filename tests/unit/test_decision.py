@@ -1,6 +1,5 @@
 """What becomes of an item after a call."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -37,7 +36,7 @@ def settle(
         outcome=outcome, answered=sure, status_code=500, invocation_id="u", error_code="E", error="why"
     )
     call = Call(idempotency_key=f"r-1.0.{epoch}", latency_ms=12.5, verdict=verdict)
-    item = replace(ITEM, attempts=attempts, epoch=epoch, in_doubt=in_doubt)
+    item = ITEM._replace(attempts=attempts, epoch=epoch, in_doubt=in_doubt)
     return decide(item, call, action=action, now=NOW)
 
 
@@ -197,19 +196,19 @@ def test_unsendable_item_is_skipped_where_nothing_was_sent():
 @pytest.mark.parametrize("before", [{"attempts": 1}, {"epoch": 1}, {"step": 1}])
 def test_unsendable_item_is_failed_where_something_was_sent(before: dict[str, int]):
     """Who may have heard from us is not counted as skipped."""
-    settled = unsendable(replace(ITEM, **before), "item has no 'name'")
+    settled = unsendable(ITEM._replace(**before), "item has no 'name'")
     assert (settled.status, settled.reason) == ("failed", "template-error")
 
 
 def test_unsendable_item_in_doubt_is_unknown():
     """That its next request cannot be made says nothing of the one that left."""
-    settled = unsendable(replace(ITEM, attempts=1, in_doubt=True), "item has no 'name'")
+    settled = unsendable(ITEM._replace(attempts=1, in_doubt=True), "item has no 'name'")
     assert (settled.status, settled.reason, settled.in_doubt) == ("unknown", "template-error", True)
 
 
 def test_released_item_is_as_it_was():
     """An item given back unsent has used nothing."""
-    item = replace(ITEM, attempts=2, epoch=1, in_doubt=True)
+    item = ITEM._replace(attempts=2, epoch=1, in_doubt=True)
     settled = released(item)
     assert settled.in_doubt
     assert (settled.status, settled.attempts, settled.epoch, settled.outcome) == ("pending", 2, 1, None)

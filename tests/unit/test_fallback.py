@@ -209,16 +209,16 @@ def test_item_that_failed_gets_its_next_steps(reason: str):
     campaign = make_campaign(**fallback_job(BY_MAIL))
     failed = Settlement(item=ITEM, status="failed", reason=reason, attempts=1, epoch=0)
     assert [each.recipient for each in fail_over(failed, campaign=campaign).fallback] == ["a@b.c"]
-    plain = replace(failed, item=replace(ITEM, fallback=None))
+    plain = replace(failed, item=ITEM._replace(fallback=None))
     assert fail_over(plain, campaign=campaign) is plain
 
 
 def test_step_whose_request_cannot_be_made_is_followed_by_the_next():
     """At the segment's own action nothing was sent, and the item is skipped as ever."""
     campaign = make_campaign(**fallback_job(BY_MAIL, AGAIN))
-    item = replace(ITEM, step=1, fallback='[["a@b.c",null,null],["+44",null,null]]')
+    item = ITEM._replace(step=1, fallback='[["a@b.c",null,null],["+44",null,null]]')
     assert [each.step for each in fail_over(unsendable(item, "no"), campaign=campaign).fallback] == [2]
-    assert fail_over(unsendable(replace(item, step=0), "no"), campaign=campaign).status == "skipped"
+    assert fail_over(unsendable(item._replace(step=0), "no"), campaign=campaign).status == "skipped"
 
 
 def test_saved_actions_of_steps_become_part_of_the_job():

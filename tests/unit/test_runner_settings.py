@@ -6,7 +6,7 @@ import os
 import pytest
 
 from clarion.errors import SettingError
-from clarion.slices import MOST_ITEMS, WINDOW
+from clarion.slices import WINDOW
 from tasks import runners
 from tasks.runners import chosen_runner, cluster_runner
 
@@ -28,7 +28,7 @@ def test_runner_is_thread_by_default():
     """One process sends, whatever the machine has."""
     runner = chosen_runner()
     assert (runner.kind, runner.workers, runner.on_cluster) == ("thread", 1, False)
-    assert (runner.window, runner.most_slice_items) == (WINDOW, MOST_ITEMS)
+    assert runner.window == WINDOW
 
 
 def test_process_runner_has_a_process_for_each_core(monkeypatch: pytest.MonkeyPatch):
@@ -65,15 +65,17 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, kind: str):
 
 @pytest.mark.usefixtures("_extras")
 @pytest.mark.parametrize(("kind", "window"), [("dask", 48), ("ray", 6)])
-def test_cluster_runners_take_large_slices(monkeypatch: pytest.MonkeyPatch, kind: str, window: int):
-    """A task run there costs much more than in a thread; the window grows with the processes."""
+def test_window_of_cluster_runners_grows_with_the_processes(
+    monkeypatch: pytest.MonkeyPatch, kind: str, window: int
+):
+    """Each process has as many slices as it has places for."""
     monkeypatch.setenv("CLARION_RUNNER", kind)
     monkeypatch.setenv("CLARION_WORKERS", "3")
     monkeypatch.setenv("CLARION_CLUSTER", "tcp://10.0.0.1:8786")
     runner = chosen_runner()
     assert runner.on_cluster
     assert runner.address == "tcp://10.0.0.1:8786"
-    assert (runner.window, runner.most_slice_items) == (window, 5 * MOST_ITEMS)
+    assert runner.window == window
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])

@@ -1,6 +1,6 @@
 """How fast a run sends: the real flow against nginx on loopback, beside the two obvious alternatives.
 
-    python -m bench.run [--items 50000] [--rounds 1] [--runner process] [--database URL]
+    python -m bench.run [--items 50000] [--rounds 1] [--runner process] [--database URL] [--latency-ms 50]
 
 The run is `flows.run_job.run_job` with Prefect's own temporary server and an SQLite ledger: it plans, claims,
 renders, sends, judges and records every item. With `--runner` it is measured with two processes that send as
@@ -8,6 +8,9 @@ well, with `--database` on a PostgreSQL database that holds nothing else. The al
 `.map` with one httpx call a row keeps no ledger (measured on fewer rows, and given per row), and a bare loop
 over the same wire sends one request again and again. Each is a process of its own, one after another against
 the same nginx.
+
+With `--latency-ms` the provider is a sandbox that takes that long to answer, and the ideal is what its
+connections allow: 64 / latency.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +33,32 @@ from rich.table import Table
 
 from bench.box import load
 from bench.people import campaign_job, write_people
-from bench.sink import nginx_sink, requests_served
+from bench.sink import nginx_sink, requests_accepted, requests_served, slow_sink
 
 MAPPED_ROWS = 1_000
 CONNECTIONS = 64
 MARK_OVER_MAP = 10
 MARK_OF_LOOP = 0.5
+MARK_OF_IDEAL = 0.9
 WORKERS = 2
 
 Measured = dict[str, float]
-"""`items` sent, in how many `seconds` of the clock and `cpu_seconds` of the process; `of` what it did."""
+"""`items` sent, in how many `seconds` of the clock; `cpu_seconds` and database `commits` of the process."""
 
 
 def measure_run(url: str, *, items: int) -> Measured:
     """A run of the real flow; `seconds` is sending alone, `all_seconds` with the plan before it.
 
-    `cpu_seconds` is that of planning, sending and the summary in the worker's process.
+    `cpu_seconds` and `commits` are those of planning, sending and the summary in the worker's process.
     """
+    from sqlalchemy import Engine, event  # noqa: PLC0415
+
     from flows.run_job import run_job  # noqa: PLC0415  # Prefect takes a second
 
     people = Path.cwd() / "people.csv"
     write_people(people, items)
+    commits: list[None] = []
+    event.listen(Engine, "commit", lambda _connection: commits.append(None))
     before = _cpu_seconds()
     report = run_job(campaign_job(people, url=url))  # ty: ignore[no-matching-overload]  # it takes core jobs too
     cpu_seconds = _cpu_seconds() - before
@@ -61,6 +70,7 @@ def measure_run(url: str, *, items: int) -> Measured:
         "seconds": report["metrics"]["seconds"],
         "all_seconds": (ended - started).total_seconds(),
         "cpu_seconds": cpu_seconds,
+        "commits": len(commits),
     }
 
 
@@ -127,9 +137,11 @@ KINDS: dict[str, Callable[..., Measured]] = {
 }
 
 
-def measure_apart(kind: str, sink: str, *, items: int, settings: Mapping[str, str]) -> Measured:
-    """One measurement in a process of its own, with a home of its own, held against nginx's own count."""
-    before = requests_served(sink)
+def measure_apart(
+    kind: str, sink: str, *, served: Callable[[str], int], items: int, settings: Mapping[str, str]
+) -> Measured:
+    """One measurement in a process of its own, with a home of its own, held against the sink's own count."""
+    before = served(sink)
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as home:
         command = [
             sys.executable,
@@ -147,9 +159,9 @@ def measure_apart(kind: str, sink: str, *, items: int, settings: Mapping[str, st
         )
     if found.returncode:
         raise SystemExit(f"{kind}: {found.stderr.decode()[-2_000:]}")
-    served = requests_served(sink) - before - 1
-    if served != items + (CONNECTIONS if kind == "loop" else 0):  # the loop warms each connection up
-        raise SystemExit(f"{kind}: {items} items, but nginx answered {served} requests")
+    answered = served(sink) - before
+    if answered != items + (CONNECTIONS if kind == "loop" else 0):  # the loop warms each connection up
+        raise SystemExit(f"{kind}: {items} items, but the sink answered {answered} requests")
     return json.loads(found.stdout)
 
 
@@ -169,7 +181,9 @@ def _environment(home: str) -> dict[str, str]:
     }
 
 
-def compare(items: int, rounds: int, *, runner: str | None, database: str | None) -> Table:
+def compare(
+    items: int, rounds: int, *, runner: str | None, database: str | None, latency_ms: int | None
+) -> Table:
     """Measures all of them, round by round, and keeps the best of each."""
     items = items // CONNECTIONS * CONNECTIONS
     best: dict[str, Measured] = {}
@@ -181,16 +195,18 @@ def compare(items: int, rounds: int, *, runner: str | None, database: str | None
         "loop": {},
     }
     kinds = [kind for kind in KINDS if runner or kind != "workers"]
-    with nginx_sink() as sink:
+    served = requests_accepted if latency_ms else lambda url: requests_served(url) - next(asked)
+    asked = count(1)  # nginx counts the questions too
+    with slow_sink(latency_ms) if latency_ms else nginx_sink() as sink:
         for kind in kinds * rounds:
-            count = MAPPED_ROWS if kind == "map" else items
-            found = measure_apart(kind, sink, items=count, settings=common | settings[kind])
+            rows = MAPPED_ROWS if kind == "map" else items
+            found = measure_apart(kind, sink, served=served, items=rows, settings=common | settings[kind])
             if kind not in best or found["seconds"] < best[kind]["seconds"]:
                 best[kind] = found
-    return _table(best, runner=runner)
+    return _table(best, runner=runner, latency_ms=latency_ms)
 
 
-def _table(best: dict[str, Measured], *, runner: str | None) -> Table:
+def _table(best: dict[str, Measured], *, runner: str | None, latency_ms: int | None) -> Table:
     rates = {kind: found["items"] / found["seconds"] for kind, found in best.items()}
     rates["all"] = best["run"]["items"] / best["run"]["all_seconds"]
     if "workers" in best:
@@ -204,16 +220,22 @@ def _table(best: dict[str, Measured], *, runner: str | None) -> Table:
         "map": f"(a) Prefect .map of {MAPPED_ROWS:,}, a call a row",
         "loop": "(b) a loop over the same wire",
     }
+    if latency_ms:
+        rates["ideal"] = CONNECTIONS / latency_ms * 1_000
+        names["ideal"] = f"(c) {CONNECTIONS} connections / {latency_ms} ms"
     table = Table("", title=f"Sending, {CONNECTIONS} connections")
-    for column in ("items/s", "x (a)", "of (b)", "CPU s per 1,000"):
+    for column in ("items/s", "x (a)", "of (b)", "of (c)", "CPU s per 1,000", "commits per 1,000"):
         table.add_column(column, justify="right")
     for kind, name in names.items():
         if kind not in rates:
             continue
         over, of = rates[kind] / rates["map"], rates[kind] / rates["loop"]
         used = f"{cost[kind]:.2f}" if kind in cost else ""
-        table.add_row(name, f"{rates[kind]:,.0f}", f"{over:.1f}", f"{of:.2f}", used)
-    table.caption = f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}; {load()}"
+        ideal = f"{rates[kind] / rates['ideal']:.2f}" if latency_ms else ""
+        commits = best[kind].get("commits") if kind in best else None
+        wrote = f"{commits / best[kind]['items'] * 1_000:.0f}" if commits else ""
+        table.add_row(name, f"{rates[kind]:,.0f}", f"{over:.1f}", f"{of:.2f}", ideal, used, wrote)
+    table.caption = f"marks: x (a) {MARK_OVER_MAP}, of (b) {MARK_OF_LOOP}, of (c) {MARK_OF_IDEAL}; {load()}"
     return table
 
 
@@ -224,13 +246,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--runner", choices=["process", "dask", "ray"])
     parser.add_argument("--database", metavar="URL", help="PostgreSQL; else an SQLite file")
+    parser.add_argument("--latency-ms", type=int, help="a provider that takes so long to answer")
     parser.add_argument("--measure", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--sink", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(KINDS[options.measure](f"{options.sink}/v1/messages", items=options.items)))
     else:
-        table = compare(options.items, options.rounds, runner=options.runner, database=options.database)
+        table = compare(
+            options.items,
+            options.rounds,
+            runner=options.runner,
+            database=options.database,
+            latency_ms=options.latency_ms,
+        )
         Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""A provider that accepts everything at once: nginx on loopback, one process, no logs.
+"""Providers that accept everything: nginx on loopback, at once, or the sandbox, some time later.
 
 Shared by the benchmarks, so that what they measure is the client.
 """
@@ -7,6 +7,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Generator
@@ -72,10 +73,42 @@ def nginx_sink(*, status: int = 202, answer: str = ANSWER) -> Generator[str]:
             process.wait()
 
 
+@contextlib.contextmanager
+def slow_sink(latency_ms: int) -> Generator[str]:
+    """A sandbox in a process of its own that answers after so long; yields its URL, as `nginx_sink` does.
+
+    Raises:
+        SystemExit: It does not start.
+    """
+    port = _free_port()
+    command = [
+        sys.executable,
+        "-c",
+        "from cli.main import main; main()",
+        "sandbox",
+        "--port",
+        str(port),
+        "--latency-ms",
+        str(latency_ms),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        _wait_until_it_listens(process, port=port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def requests_served(url: str) -> int:
-    """How many requests the sink at `url` has answered, by its own count; this one is among them."""
+    """How many requests nginx at `url` has answered, by its own count; this one is among them."""
     lines = httpx.get(f"{url}{COUNTER}", trust_env=False).text.splitlines()
     return int(lines[2].split()[2])
+
+
+def requests_accepted(url: str) -> int:
+    """How many requests the sandbox at `url` has accepted, by its own count."""
+    return httpx.get(f"{url}/_sandbox/stats", trust_env=False).json()["accepted"]
 
 
 def _free_port() -> int:
@@ -90,4 +123,4 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], *, port: int) -> No
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         time.sleep(0.02)
-    raise SystemExit("nginx does not start")
+    raise SystemExit("the sink does not start")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MEASUREMENTS = ("bench.wire", "bench.plan", "bench.run", "bench.limits")
+MEASUREMENTS = ("bench.wire", "bench.plan", "bench.run", "bench.limits", "bench.links", "bench.receiving")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from prefect.blocks.core import Block, schema_extra
 from pydantic import ConfigDict, HttpUrl
 
 from blocks.documents import document_data
-from clarion.models import credentials
+from clarion.models import credentials, webhook_secret
 from clarion.models.credential_kinds import CREDENTIALS, parse_credentials, split_reference
 from clarion.models.credentials import Credentials
 
@@ -106,10 +106,29 @@ class WebhookUrl(Block, credentials.WebhookUrl):
     _documentation_url = _DOCUMENTATION
 
 
-CredentialBlock = BearerToken | BasicAuth | ApiKey | VonageApplication | WebhookUrl
+class WebhookSecret(Block, webhook_secret.WebhookSecret):
+    """A secret that signs what subscribers of events get, as standardwebhooks.com specifies it.
+
+    Example:
+        ```python
+        from blocks.credentials import WebhookSecret
+
+        webhook_secret = WebhookSecret.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name = "Webhook Secret"
+    _block_type_slug = "webhook-secret"
+    _documentation_url = _DOCUMENTATION
+
+
+CredentialBlock = BearerToken | BasicAuth | ApiKey | VonageApplication | WebhookUrl | WebhookSecret
 
 CREDENTIAL_BLOCKS: Mapping[str, type[CredentialBlock]] = MappingProxyType(
-    {block.kind: block for block in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl)}
+    {
+        block.kind: block
+        for block in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl, WebhookSecret)
+    }
 )
 """The blocks by the type that references name."""
 

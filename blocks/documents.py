@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
@@ -75,6 +76,11 @@ def document_data(block_type: type[Block], name: str, *, save_with: str) -> dict
 
 def saved_names(block_type: type[Block]) -> list[str]:
     """The names of all saved blocks of a type, sorted; none where the type was never registered."""
+    return [document.name or "" for document in saved_documents(block_type)]
+
+
+def saved_documents(block_type: type[Block]) -> list[BlockDocument]:
+    """All saved blocks of a type without their secrets, by name; none where the type was never registered."""
     slug = block_type.get_block_type_slug()
     with prefect_client() as client:
         try:  # the server gives all documents at once, whatever offset and limit say
@@ -83,7 +89,7 @@ def saved_names(block_type: type[Block]) -> list[str]:
             if exc.response.status_code == httpx.codes.NOT_FOUND:  # the type was never registered
                 return []
             raise
-    return sorted(document.name or "" for document in documents)
+    return sorted(documents, key=lambda document: document.name or "")
 
 
 def check_name(block_type: type[Block], name: str, *, replace: bool) -> bool:
@@ -123,6 +129,22 @@ def save_document(block: Block, name: str, *, replace: bool) -> bool:
     with prefect_client():
         block.save(name, overwrite=replace)
     return new
+
+
+def delete_document(block_type: type[Block], name: str) -> None:
+    """Deletes the block saved under a name.
+
+    Raises:
+        JobError: No block of this type is saved under the name.
+        SettingError: Prefect's API cannot be used.
+    """
+    slug = block_type.get_block_type_slug()
+    with prefect_client() as client:
+        try:
+            document = client.read_block_document_by_name(name=name, block_type_slug=slug)
+        except ObjectNotFound:
+            raise JobError(f"no block {slug}/{name} is saved") from None
+        client.delete_block_document(document.id)
 
 
 def document_name(text: str) -> str:

@@ -2,11 +2,13 @@
 
 from prefect.blocks.core import Block
 
-from blocks.credentials import ApiKey, BasicAuth, BearerToken, VonageApplication, WebhookUrl
+from blocks.credentials import ApiKey, BasicAuth, BearerToken, VonageApplication, WebhookSecret, WebhookUrl
 from blocks.documents import prefect_client
 from blocks.http_action import HttpAction
 from blocks.job import Job
 from blocks.lists import FileList, ItemsList
+from blocks.webhook_credentials import GenericWebhook, TwilioWebhook, VonageWebhook
+from blocks.webhooks import WebhookSubscriber
 
 ALL_BLOCKS: tuple[type[Block], ...] = (
     BearerToken,
@@ -14,10 +16,15 @@ ALL_BLOCKS: tuple[type[Block], ...] = (
     ApiKey,
     VonageApplication,
     WebhookUrl,
+    WebhookSecret,
+    VonageWebhook,
+    TwilioWebhook,
+    GenericWebhook,
     FileList,
     ItemsList,
     HttpAction,
     Job,
+    WebhookSubscriber,
 )
 
 

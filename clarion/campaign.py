@@ -8,8 +8,11 @@ from typing import Any
 from clarion.attributes import check_items
 from clarion.conditions import Condition
 from clarion.errors import InputError, InputErrors, RenderError, TemplateError, nearest
+from clarion.links.making import LinkMaker, preview_links
 from clarion.models.action import Action
+from clarion.models.handlers import Handler
 from clarion.models.job import Job
+from clarion.receipts import PLAIN, CompiledReceipt
 from clarion.recipients import Kind
 from clarion.templating import Compiled
 from clarion.timing import Timing
@@ -102,6 +105,9 @@ class CompiledAction:
     error_code: Compiled | None
     error_reason: Compiled | None
     limit_keys: tuple[Compiled | None, ...] = ()
+    sender: Compiled | None = None
+    """What recipients see as from; None where the action does not say."""
+    receipt: CompiledReceipt = PLAIN
 
     @cached_property
     def header_names(self) -> frozenset[str]:
@@ -123,7 +129,7 @@ class CompiledAction:
     def templates(self) -> Iterator[Compiled]:
         """Everything that is rendered for a call and its answer."""
         answers = (self.invocation_id, self.error_code, self.error_reason)
-        for each in (self.url, *self.headers.values(), self.body, *answers, *self.limit_keys):
+        for each in (self.url, *self.headers.values(), self.body, *answers, *self.limit_keys, self.sender):
             if each is not None:
                 yield each
 
@@ -159,6 +165,34 @@ class CompiledAction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompiledHandler:
+    """A handler with its condition and templates compiled.
+
+    `sending` is what its action sends, by the segment of the item that the event is about, whose parameters
+    it inherits; `texts` are the templates of a built-in reaction, by field.
+    """
+
+    handler: Handler
+    condition: Condition
+    sending: Mapping[str, CompiledSegment]
+    recipient: Compiled | None
+    region: Compiled | None
+    texts: Mapping[str, Compiled]
+
+    @property
+    def name(self) -> str:
+        """The handler's name."""
+        return self.handler.name
+
+    def templates(self) -> Iterator[Compiled]:
+        """Everything of its own that is rendered for an event."""
+        yield from (each for each in (self.recipient, self.region) if each is not None)
+        yield from self.texts.values()
+        for each in self.sending.values():
+            yield from each.templates()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Campaign:
     """A compiled job."""
 
@@ -169,16 +203,27 @@ class Campaign:
     actions: Mapping[str, CompiledAction]
     exclude_recipients: tuple[Compiled | None, ...]
     timing: Timing | None = None
+    handlers: tuple[CompiledHandler, ...] = ()
 
     def segment(self, name: str) -> CompiledSegment:
         """The segment of that name."""
         return next(segment for segment in self.segments if segment.name == name)
 
+    def handler(self, name: str) -> CompiledHandler:
+        """The handler of that name."""
+        return next(handler for handler in self.handlers if handler.name == name)
+
     @cached_property
     def used_actions(self) -> frozenset[str]:
-        """The actions of the segments and of their fallback steps."""
+        """The actions of the segments, of their fallback steps and of the handlers."""
         steps = [step.sending for segment in self.segments for step in segment.fallback]
-        return frozenset(each.action for each in (*self.segments, *steps))
+        reactions = {each.handler.action for each in self.handlers if each.handler.action is not None}
+        return frozenset(reactions.union(each.action for each in (*self.segments, *steps)))
+
+    @cached_property
+    def preview_links(self) -> LinkMaker | None:
+        """What makes links like those of a run, which lead nowhere; None where the messages have none."""
+        return preview_links(self.job)
 
     def check_attributes(self, columns: list[str]) -> None:
         """Holds the templates and the conditions against the attributes that the lists have.
@@ -198,6 +243,9 @@ class Campaign:
             if segment.condition is not None:
                 where = f"segments[{index}].condition"
                 problems.attempt(located, where, partial(segment.condition.check, {"item": columns}))
+        for index, each in enumerate(self.handlers):
+            where = f"events[{index}].condition"
+            problems.attempt(located, where, partial(each.condition.check, {"item": columns}))
         problems.check()
 
     def _templates(self) -> Iterator[Compiled]:
@@ -210,6 +258,8 @@ class Campaign:
             yield from segment.templates()
             for step in segment.fallback:
                 yield from step.templates()
+        for handler in self.handlers:
+            yield from handler.templates()
         for name in sorted(self.used_actions):
             yield from self.actions[name].templates()
 

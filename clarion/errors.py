@@ -13,6 +13,7 @@ ClarionError
 ├── ItemError               one item cannot be sent; the run goes on
 │   ├── RenderError         its template does not render
 │   └── RecipientError      its recipient is no phone number or address
+├── UnverifiedError         a request that is not proven to come from whom it names
 ├── PlanError               the run cannot be planned; it ends as failed with no items
 └── LedgerError             the database
     └── LedgerVersionError  written by a newer Clarion
@@ -120,6 +121,10 @@ class RenderError(ItemError):
 
 class RecipientError(ItemError):
     """The recipient is not valid."""
+
+
+class UnverifiedError(ClarionError):
+    """The request is not proven to come from whom it names."""
 
 
 class PlanError(ClarionError):

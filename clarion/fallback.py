@@ -15,7 +15,9 @@ import orjson
 from clarion.campaign import Campaign, CompiledSegment, CompiledStep
 from clarion.errors import RecipientError, RenderError
 from clarion.limit_keys import limit_keys
+from clarion.models.job import FallbackCause
 from clarion.recipients import normalise
+from clarion.suppression import SUPPRESSED, Scopes, held_by
 
 INVALID = "invalid-recipient"
 EXCLUDED = "excluded"
@@ -100,6 +102,38 @@ def without_excluded(
     ]
 
 
+def without_suppressed(campaign: Campaign, segment: str, record: str | None, scopes: Scopes) -> str | None:
+    """The record of an item, with the steps passed over whose recipients their channels may not reach.
+
+    Args:
+        campaign: The compiled job.
+        segment: The item's.
+        record: As `planned_steps` made it.
+        scopes: The suppressions of the recipients.
+    """
+    prospects = _loaded(record)
+    steps = campaign.segment(segment).fallback if prospects else ()
+    return _dumped(
+        [
+            each._replace(reason=SUPPRESSED)
+            if each.reason is None and is_held(campaign, scopes, each.recipient, action=step.sending.action)
+            else each
+            for step, each in zip(steps, prospects, strict=True)
+        ]
+    )
+
+
+def step_recipients(records: Sequence[str | None]) -> list[str]:
+    """Everybody whom the steps of several items reach."""
+    return [each.recipient for record in records for each in _loaded(record) if each.recipient is not None]
+
+
+def is_held(campaign: Campaign, scopes: Scopes, recipient: str | None, *, action: str | None) -> bool:
+    """Whether a suppression keeps a message of a job's action from a recipient."""
+    channel = campaign.actions[action].action.channel if action is not None else None
+    return bool(held_by(scopes, recipient, job=campaign.job.name, channel=channel))
+
+
 def passed_over(record: str | None, step: int, reason: str) -> str | None:
     """The record with the reason why a step was passed over."""
     return _dumped(
@@ -108,6 +142,11 @@ def passed_over(record: str | None, step: int, reason: str) -> str | None:
             for number, each in enumerate(_loaded(record), 1)
         ]
     )
+
+
+def goes_on(campaign: Campaign, segment: str, cause: FallbackCause) -> bool:
+    """Whether the items of a segment go on with their next step after something has happened to them."""
+    return any(cause in each.fallback_on for each in campaign.job.segments if each.name == segment)
 
 
 def next_steps(campaign: Campaign, *, segment: str, step: int, record: str | None) -> tuple[NextStep, ...]:

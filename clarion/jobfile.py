@@ -22,14 +22,7 @@ M = TypeVar("M", bound=Model)
 SHOWN_CHARACTERS = 80
 """How much of a refused value an error message repeats."""
 
-PLANNED_KEYS = frozenset(
-    {
-        "events", "fallback_on", "event", "status",
-    }
-)  # fmt: skip
-"""Words of the job file's contract that this version does not honour yet: refused, never ignored."""
-
-PLANNED_LISTS = frozenset({"hubspot", "list", "salesforce", "sql"})
+PLANNED_LISTS = frozenset({"hubspot", "salesforce", "sql"})
 """Kinds of lists that this version does not read yet."""
 
 
@@ -77,7 +70,13 @@ def inline_templates(job: Job, *, base: Path) -> Job:
         JobError: A template file is missing or is no UTF-8 text.
     """
     segments = [_inlined_segment(segment, index=n, base=base) for n, segment in enumerate(job.segments)]
-    return job.model_copy(update={"segments": segments})
+    events = [
+        handler.model_copy(
+            update={"template": _inlined(handler.template, where=f"events[{number}]", base=base)}
+        )
+        for number, handler in enumerate(job.events)
+    ]
+    return job.model_copy(update={"segments": segments, "events": events})
 
 
 def _inlined_segment(segment: Segment, *, index: int, base: Path) -> Segment:
@@ -184,7 +183,7 @@ def _unknown_key(model: type[BaseModel], loc: tuple[str | int, ...], *, where: s
     key = str(loc[-1])
     models = _models_at(model, loc[:-1])
     names = sorted({name for each in models for name in each.model_fields})
-    if key in (PLANNED_LISTS if FileList in models else PLANNED_KEYS):
+    if FileList in models and key in PLANNED_LISTS:
         return JobError(
             "is not honoured by this version yet, so it is refused rather than ignored", where=where
         )

@@ -16,11 +16,20 @@ import pandas as pd
 from clarion.campaign import Campaign, CompiledAction, CompiledSegment
 from clarion.errors import PlanError, RecipientError, RenderError
 from clarion.excludes import Excluded, Rows, normal_recipient
-from clarion.fallback import dedupe_key, planned_steps, without_excluded
+from clarion.fallback import (
+    dedupe_key,
+    is_held,
+    planned_steps,
+    step_recipients,
+    without_excluded,
+    without_suppressed,
+)
 from clarion.limit_keys import limit_keys
+from clarion.links.making import PREVIEW_ITEM_ID
 from clarion.lists import frame_items
 from clarion.rendering import job_scope, render_request, request_scope
 from clarion.sources import ListReader, check_attributes
+from clarion.suppression import SUPPRESSED, Scopes
 from clarion.timing import Timing
 
 MOST_AT_ONCE = 25_000
@@ -118,7 +127,7 @@ class Planner:
             else:
                 planned += self._plan_item(row, item, segments)
         self.rows += len(frame)
-        planned = self._without_excluded(planned, excluded)
+        planned = self._without_suppressed(self._without_excluded(planned, excluded))
         if self.campaign.job.on_template_error == "fail":
             self._try_render(planned)
         return planned
@@ -215,6 +224,21 @@ class Planner:
             for each in planned
         ]
 
+    def _without_suppressed(self, planned: list[PlannedItem]) -> list[PlannedItem]:
+        """Nobody who is suppressed by now; who will be is found where items are claimed."""
+        waiting = [item for item in planned if item.status == "pending"]
+        recipients = [str(item.recipient) for item in waiting]
+        scopes = self.reader.suppressions(recipients + step_recipients([item.fallback for item in waiting]))
+        return [self._unless_suppressed(item, scopes) for item in planned] if scopes else planned
+
+    def _unless_suppressed(self, item: PlannedItem, scopes: Scopes) -> PlannedItem:
+        if item.status != "pending":
+            return item
+        if is_held(self.campaign, scopes, item.recipient, action=item.action):
+            return _left_out(item, SUPPRESSED)
+        steps = without_suppressed(self.campaign, item.segment, item.fallback, scopes)
+        return item._replace(fallback=steps) if item.fallback else item
+
 
 def planned_request(campaign: Campaign, planned: PlannedItem, *, run: dict[str, Any]) -> httpx.Request:
     """What would be sent for an item that is not in the ledger yet, without credentials.
@@ -224,6 +248,7 @@ def planned_request(campaign: Campaign, planned: PlannedItem, *, run: dict[str, 
     """
     segment = campaign.segment(planned.segment)
     run_item = {"id": f"preview-{planned.row}", "row": planned.row, "segment": segment.name}
+    maker = campaign.preview_links
     scope = request_scope(
         campaign,
         segment,
@@ -231,6 +256,7 @@ def planned_request(campaign: Campaign, planned: PlannedItem, *, run: dict[str, 
         recipient=str(planned.recipient),
         run=run,
         run_item=run_item,
+        links=None if maker is None else maker.of_item(PREVIEW_ITEM_ID + planned.row),
     )
     return render_request(campaign.actions[segment.action], scope, idempotency_key=f"{run_item['id']}.0.0")
 

@@ -16,6 +16,7 @@ from clarion.errors import InputError, ListError, RenderError
 from clarion.estimate import Backlog, last_send_at
 from clarion.keyset import KeySet
 from clarion.ledger.runs import RunRecord
+from clarion.links.making import link_maker
 from clarion.lists.report import EXAMPLES, BadRow
 from clarion.models.job import ITEM_STATUSES, Job
 from clarion.models.lists import FileList
@@ -188,8 +189,15 @@ def _request_of(
         return None
     action = campaign.actions[segment.action]
     run_item = {"id": f"{run.uid}-{item['id']}", "row": item["row"], "segment": segment.name}
+    maker = link_maker(run.job, run_id=run.id, run_uid=run.uid, rehearsal=True)
     scope = request_scope(
-        campaign, segment, item=item["item"], recipient=item["recipient"], run=run.scope(), run_item=run_item
+        campaign,
+        segment,
+        item=item["item"],
+        recipient=item["recipient"],
+        run=run.scope(),
+        run_item=run_item,
+        links=None if maker is None else maker.of_item(item["id"]),
     )
     against = httpx.URL(run.against) if run.against else None
     request = render_request(action, scope, idempotency_key="", against=against)

@@ -12,6 +12,7 @@ from clarion.campaign import Campaign, CompiledAction, CompiledSegment
 from clarion.errors import RenderError
 from clarion.exchange import Pairs, ReadyRequest
 from clarion.templating import check_header_value
+from clarion.templating.links import LINKS_SCOPE, Links
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -34,8 +35,13 @@ def request_scope(
     recipient: str,
     run: Mapping[str, Any],
     run_item: Mapping[str, Any],
+    links: Links | None = None,
+    event: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that the action's templates see. Parameters render first, then the message texts.
+
+    `links` makes those of the message; without it a template that asks for one does not render. `event` is
+    what a reaction answers.
 
     Raises:
         RenderError: A parameter or a text does not render with this item.
@@ -46,6 +52,8 @@ def request_scope(
         "job": job_scope(campaign),
         "run": run,
         "run_item": run_item,
+        LINKS_SCOPE: links,
+        "event": event,
     }
     scope["parameters"] = campaign.actions[segment.action].values(segment, scope)
     scope["template"] = {name: text.render_text(scope) for name, text in segment.texts.items()}

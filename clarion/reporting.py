@@ -4,9 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clarion.answer_report import (
+    answer_head,
+    answer_lines,
+    answers_json,
+    campaign_summaries,
+    shown_answers,
+    worth,
+)
 from clarion.errors import ClarionError
+from clarion.ledger.answers import Answers, count_answers
 from clarion.ledger.database import Database
-from clarion.ledger.runs import RunRecord
+from clarion.ledger.runs import REACTIONS, RunRecord
 from clarion.ledger.summaries import WHOLE_RUN, Metrics, count_items, read_summary, top_errors
 from clarion.ledger.tables import ITEM_COUNTS
 from clarion.models.job import Job
@@ -38,10 +47,13 @@ def build_report(database: Database, run: RunRecord) -> dict[str, Any]:
 
     Returns:
         `run_id`, `job`, `status`, `counts`, `skipped_by_reason`, `failed_by_reason`, `segments` (each with
-        `name`, `action`, `counts`, `metrics`), `metrics`, `errors` (the most frequent ones, each with
-        `reason`, `error_code`, `error`, `count`), and the run's times in ISO format.
+        `name`, `action`, `counts`, `answers`, `metrics`), `metrics`, `errors` (the most frequent ones, each
+        with `reason`, `error_code`, `error`, `count`), `answers` (what came back, empty where nothing did),
+        `recipient_response` and `action_delivery_status` (the Campaign API's summaries), and the run's times
+        in ISO format.
     """
     counted = count_items(database, run.id)
+    answers = count_answers(database, run.id)
     stored = read_summary(database, run.id)
     job = Job.model_validate_json(run.job)
     segments = [
@@ -51,9 +63,10 @@ def build_report(database: Database, run: RunRecord) -> dict[str, Any]:
             "counts": counts_of(counted, segment.name),
             "skipped_by_reason": reasons_of(counted, "skipped", segment.name),
             "failed_by_reason": reasons_of(counted, "failed", segment.name),
+            "answers": answers_json(answers.get(segment.name, Answers())),
             "metrics": measures_of(stored, segment.name),
         }
-        for segment in job.segments
+        for segment in (job.segments if run.kind != REACTIONS else job.reactions)
     ]
     return {
         **run_report(run),
@@ -63,6 +76,8 @@ def build_report(database: Database, run: RunRecord) -> dict[str, Any]:
         "unknown_by_reason": reasons_of(counted, "unknown", WHOLE_RUN),
         "errors": _errors(database, run.id, reached=counted[WHOLE_RUN, "succeeded"] > 0),
         "segments": segments,
+        "answers": answers_json(answers[WHOLE_RUN]),
+        **campaign_summaries(answers[WHOLE_RUN]),
         "metrics": measures_of(stored, WHOLE_RUN),
     }
 
@@ -175,6 +190,7 @@ def markdown_report(report: Mapping[str, Any]) -> str:
     if report["errors"]:
         told_errors = [(error_text(each), each["reason"], each["count"]) for each in report["errors"]]
         lines += ["", "## Errors", "", *_table(("error", "reason", "items"), told_errors)]
+    lines += _answers_told(report)
     if report["metrics"]:
         lines += ["", "## Measured", "", *_table(*_measured(report["metrics"]))]
     lines += [
@@ -183,6 +199,17 @@ def markdown_report(report: Mapping[str, Any]) -> str:
         if report["counts"][status]
     ]
     return "\n".join(lines) + "\n"
+
+
+def _answers_told(report: Mapping[str, Any]) -> list[str]:
+    """What came back, as a table; nothing where nothing did."""
+    shown = shown_answers(report)
+    if not shown:
+        return []
+    heads = ("segment", *(answer_head(name) for name in shown))
+    told_worth = worth(report["answers"])
+    table = ["", "## Answers", "", *_table(heads, answer_lines(report))]
+    return [*table, *(["", f"Conversions are worth {told_worth}."] if told_worth else [])]
 
 
 def error_text(error: Mapping[str, Any]) -> str:
@@ -225,16 +252,20 @@ def _measured(metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]
 
 def segment_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table artifact: the lines of the report with their calls and latency."""
-    shown = shown_counts(report)
+    shown, came_back = shown_counts(report), shown_answers(report)
+    *parts, whole = report_lines(report)
+    of_segment = {segment["name"]: segment["answers"] for segment in report["segments"]}
+    told = [*((line, of_segment.get(line.segment, {})) for line in parts), (whole, report["answers"])]
     return [
         {
             "segment": line.segment,
             "action": line.action,
             **{name: line.counts[name] for name in shown},
+            **{answer_head(name): answers.get(name, 0) for name in came_back},
             "calls": round(line.metrics.get("attempts", 0)),
             "p90 ms": round(line.metrics["latency_ms_p90"]) if "latency_ms_p90" in line.metrics else None,
         }
-        for line in report_lines(report)
+        for line, answers in told
     ]
 
 

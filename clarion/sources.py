@@ -1,6 +1,6 @@
 """The lists of a job, opened: what a plan reads, held against what the job asks of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,9 +11,24 @@ from clarion.campaign import Campaign
 from clarion.errors import ListError, RowError, nearest
 from clarion.lists import ReadReport, read_frames
 from clarion.models.job import ListSource, RunList
+from clarion.models.lists import ManagedList
+from clarion.suppression import Scopes
 
 FRAME_ROWS = 5_000
 """Rows planned at a time: large enough for pandas, small enough for a flat memory."""
+
+
+class Suppressions(Protocol):
+    """Where it is known who is suppressed: the ledger."""
+
+    def __call__(self, recipients: Iterable[str]) -> Scopes:
+        """The suppressions of those of `recipients` that have any."""
+        ...
+
+
+def nobody_suppressed(recipients: Iterable[str]) -> Scopes:  # noqa: ARG001
+    """Of a plan that is made without a ledger."""
+    return {}
 
 
 class RunItems(Protocol):
@@ -24,23 +39,42 @@ class RunItems(Protocol):
         ...
 
 
+class ManagedItems(Protocol):
+    """Where the items of a managed list come from: the database."""
+
+    def __call__(self, source: ManagedList) -> Iterator[pd.DataFrame]:
+        """Frames of the items of the list that `source` names."""
+        ...
+
+
+def no_managed_lists(source: ManagedList) -> Iterator[pd.DataFrame]:
+    """Of a plan that is made without a database."""
+    raise ListError(f"there is no managed list {source.list!r}", where="list")
+
+
 @dataclass(kw_only=True)
 class ListReader:
-    """Reads a job's lists: files and inline items by themselves, earlier runs by the ledger.
+    """Reads a job's lists: files and inline items by themselves, runs and managed lists by the ledger.
 
     Args:
         base: Folder that relative paths start from.
         run_items: Reads the items of an earlier run.
+        managed_items: Reads the items of a managed list.
+        suppressions: Tells who may not be written to.
     """
 
     base: Path
     run_items: RunItems
+    managed_items: ManagedItems = no_managed_lists
+    suppressions: Suppressions = nobody_suppressed
     report: ReadReport = field(default_factory=ReadReport)
 
     def frames(self, source: ListSource) -> Iterator[pd.DataFrame]:
         """The list in frames. Raises ListError."""
         if isinstance(source, RunList):
             return self.run_items(source)
+        if isinstance(source, ManagedList):
+            return self.managed_items(source)
         return read_frames(source, base=self.base, frame_rows=FRAME_ROWS, report=self.report)
 
     def opened(self, source: ListSource) -> tuple[pd.DataFrame, Iterator[pd.DataFrame]]:

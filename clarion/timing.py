@@ -46,6 +46,7 @@ class Timing:
         timezone: The recipient's zone; None where `zone` is everyone's.
         zone: The zone of those who have none that is known.
         skips: Whether what falls outside the windows is skipped rather than held.
+        zoned_only: Whether only items that were planned with a zone are held to the windows.
     """
 
     windows: Windows | None
@@ -53,6 +54,7 @@ class Timing:
     timezone: Compiled | None
     zone: str
     skips: bool
+    zoned_only: bool = False
 
     def of_item(
         self, scope: Mapping[str, Any], *, now: datetime, start_at: datetime, send_until: datetime | None
@@ -96,6 +98,8 @@ class Timing:
 
     def closed_until(self, zone: str | None, now: datetime) -> datetime | None:
         """None where an item of a zone may leave now, else when its windows open next."""
+        if zone is None and self.zoned_only:
+            return None
         return None if self.windows is None else self.windows.closed_until(zone or self.zone, now)
 
 

@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from clarion.answer_report import shown_answers, worth
 from clarion.lists.report import BadRow
 from clarion.reporting import error_text
-from cli.tables import print_table, segments_table
+from cli.tables import answers_table, print_table, segments_table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 RunReference = Annotated[
@@ -53,9 +54,20 @@ def print_report(report: Mapping[str, Any]) -> None:
         f"[bold]{report['status']}[/bold]{reason}"
     )
     print_table(out, segments_table(report))
+    print_answers(out, report)
     print_reasons(out, report)
     _print_errors(out, report["errors"])
     _print_measures(out, report.get("metrics") or {})
+
+
+def print_answers(out: Console, report: Mapping[str, Any]) -> None:
+    """Prints what came back, and what conversions are worth; nothing where nothing did."""
+    if not shown_answers(report):
+        return
+    out.print()
+    print_table(out, answers_table(report))
+    if told := worth(report["answers"]):
+        out.print(f"conversions are worth {escape(told)}")
 
 
 def print_message(out: Console, message: Mapping[str, Any]) -> None:

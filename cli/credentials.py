@@ -10,21 +10,25 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from blocks.credentials import CREDENTIAL_BLOCKS
+from blocks.credentials import CREDENTIAL_BLOCKS, CredentialBlock
 from blocks.documents import check_name, save_document
+from blocks.webhook_credentials import WEBHOOK_BLOCKS, WebhookBlock
 from clarion.documents import read_text
 from clarion.errors import SettingError, nearest
+from clarion.models.base import Model
 from clarion.models.credential_kinds import parse_credentials, split_reference
-from clarion.models.credentials import ApiKey, Credentials, VonageApplication
+from clarion.models.credentials import ApiKey, VonageApplication
+from clarion.models.webhook_credentials import GenericWebhook
+from clarion.receiving.endpoints import PREFIX
 from cli.console import AsJson, print_json
 from cli.usage import help_if_alone
 
 SAVE = """
 Save credentials that actions name as TYPE/NAME. What is not given is asked for, secrets without echo.
 
-Types: bearer-token, basic-auth, api-key, vonage-application, webhook-url. A secret is never an argument,
-because arguments stay in the shell's history: it comes from a hidden question, a variable, a file or standard
-input.
+Types: bearer-token, basic-auth, api-key, vonage-application, webhook-url, webhook-secret; for endpoints of
+`clarion serve` vonage-webhook, twilio-webhook, generic-webhook. A secret is never an argument, because
+arguments stay in the shell's history: it comes from a hidden question, a variable, a file or standard input.
 
 Examples:
 
@@ -32,7 +36,11 @@ Examples:
     clarion credentials save vonage-application/main --set application_id=ID --private-key-file private.key
     clarion credentials save api-key/vonage --set location=body --env api_key=KEY --env api_secret=SECRET
     clarion credentials save bearer-token/sendgrid --stdin --replace < token.json
+    clarion credentials save vonage-webhook/main --env signature_secret=SIGNATURE_SECRET
 """
+
+
+CredentialBlockType = type[CredentialBlock] | type[WebhookBlock]
 
 
 def register(app: typer.Typer) -> None:
@@ -64,8 +72,9 @@ def save(
     as_json: AsJson = False,
 ) -> None:
     """Save credentials under TYPE/NAME."""
-    kind, name = split_reference(reference)
-    block_type = CREDENTIAL_BLOCKS[kind]
+    block_types: Mapping[str, CredentialBlockType] = {**CREDENTIAL_BLOCKS, **WEBHOOK_BLOCKS}
+    kind, name = split_reference(reference, kinds=block_types)
+    block_type = block_types[kind]
     check_name(block_type, name, replace=replace)  # before anybody types a secret in vain
     fields = _from_stdin() if stdin else {}
     fields |= _from_arguments(block_type, values or [])
@@ -77,9 +86,12 @@ def save(
     if as_json:
         print_json({"saved": reference, "new": new})
     else:
-        typer.echo(
-            f"{'Saved' if new else 'Replaced'} {reference}. An action names it: credentials: {reference}"
+        use = (
+            f"`clarion serve` receives at {PREFIX}/{reference}"
+            if kind in WEBHOOK_BLOCKS
+            else f"An action names it: credentials: {reference}"
         )
+        typer.echo(f"{'Saved' if new else 'Replaced'} {reference}. {use}")
 
 
 def _from_stdin() -> dict[str, Any]:
@@ -97,7 +109,7 @@ def _from_stdin() -> dict[str, Any]:
     return fields
 
 
-def _from_arguments(model: type[Credentials], pairs: list[str]) -> dict[str, Any]:
+def _from_arguments(model: type[Model], pairs: list[str]) -> dict[str, Any]:
     """The fields of `--set FIELD=VALUE`.
 
     Raises:
@@ -116,9 +128,7 @@ def _from_arguments(model: type[Credentials], pairs: list[str]) -> dict[str, Any
     return fields
 
 
-def _from_environment(
-    model: type[Credentials], pairs: list[str], *, known: Mapping[str, Any]
-) -> dict[str, Any]:
+def _from_environment(model: type[Model], pairs: list[str], *, known: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `--env FIELD=VARIABLE`; an API key's are entries of its `fields`, added to those known.
 
     Raises:
@@ -137,7 +147,7 @@ def _from_environment(
     return {field: _typed(model, field, value, option="--env") for field, value in found.items()}
 
 
-def _missing(model: type[Credentials], fields: Mapping[str, Any]) -> list[str]:
+def _missing(model: type[Model], fields: Mapping[str, Any]) -> list[str]:
     """The fields to ask for.
 
     Raises:
@@ -146,6 +156,8 @@ def _missing(model: type[Credentials], fields: Mapping[str, Any]) -> list[str]:
     missing = [
         name for name, field in model.model_fields.items() if field.is_required() and name not in fields
     ]
+    if issubclass(model, GenericWebhook) and sys.stdin.isatty() and not {"token", "secret"} & set(fields):
+        missing = ["token"]
     if missing and not sys.stdin.isatty():
         raise SettingError(
             f"no {' and no '.join(missing)} given, and nobody is here to be asked",
@@ -155,7 +167,7 @@ def _missing(model: type[Credentials], fields: Mapping[str, Any]) -> list[str]:
     return missing
 
 
-def _from_questions(model: type[Credentials], missing: list[str]) -> dict[str, Any]:
+def _from_questions(model: type[Model], missing: list[str]) -> dict[str, Any]:
     """What a person answers, secrets without echo."""
     answers: dict[str, Any] = {}
     for field in missing:
@@ -173,7 +185,7 @@ def _from_questions(model: type[Credentials], missing: list[str]) -> dict[str, A
     return answers
 
 
-def _secret_fields(model: type[Credentials]) -> set[str]:
+def _secret_fields(model: type[Model]) -> set[str]:
     return {name for name, field in model.model_fields.items() if field.annotation is SecretStr} | (
         {"fields"} if issubclass(model, ApiKey) else set()
     )
@@ -187,7 +199,7 @@ def _split(pair: str, *, option: str) -> tuple[str, str]:
     return field, value
 
 
-def _typed(model: type[Credentials], field: str, text: str, *, option: str) -> Any:
+def _typed(model: type[Model], field: str, text: str, *, option: str) -> Any:
     """The text as the number that the field wants; as it is where it wants text, or where it is no number.
 
     Raises:

@@ -10,24 +10,25 @@ from typing import Annotated, Any
 import typer
 
 from clarion.contacts import write_contacts
-from clarion.sandbox import Behaviour, Sandbox
+from clarion.ledger.runs import find_run
+from clarion.reporting import build_report
 from cli.console import AsJson, console, exit_code, print_json, print_report
+from cli.demo_world import World, demo_world, handle_answers
 from cli.progress import following
 from cli.run import newest_of
 from flows.run_job import run_job
+from tasks.sessions import ledger
 
 HELP = """
 Run a real campaign on this machine: 1,000 made-up contacts, segments, retries, a provider that errs.
 
-It starts a sandbox, sends to it through Prefect, and shows the report. Nothing leaves the machine.
+It starts a sandbox and a receiver, sends through Prefect, handles what comes back (receipts, replies, clicks,
+STOP), and shows the report. Nothing leaves the machine.
 
 Example:
 
     clarion demo --keep campaign
 """
-
-ERRING = Behaviour(latency_ms=20, error=0.03, reject=0.02, seed=7)
-"""A provider as they are: some calls fail and succeed later, some numbers are refused."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,23 +46,46 @@ def demo(
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clarion-demo-")))
         job: Any = write_demo(folder, contacts=contacts)
-        sandbox = stack.enter_context(Sandbox(ERRING))
+        world = stack.enter_context(demo_world(ledger()))
         lines = len(job.read_text(encoding="utf-8").splitlines())
-        say(f"{contacts:,} contacts, a job of {lines} lines, a provider at {sandbox.url}")
+        say(f"{contacts:,} contacts, a job of {lines} lines, a provider at {world.sandbox.url}")
         with following(newest_of("demo")):
-            report = run_job(job, against=sandbox.url, new=True)
-        stats = sandbox.stats()
+            report = run_job(job, against=world.sandbox.url, new=True)
+        sent = world.sandbox.stats()
+        report = _answered(report, world)
+        stats = world.sandbox.stats()
     if as_json:
-        print_json({**report, "sandbox": {"accepted": stats["accepted"], "requests": stats["requests"]}})
+        print_json({**report, "sandbox": {**_counted(sent), "answers": _came_back(stats)}})
         raise typer.Exit(exit_code(report))
     print_report(report)
     out = console()
     out.print(
-        f"the provider got {stats['requests']:,} calls and accepted {stats['accepted']:,} messages, "
-        f"for {len(stats['duplicates'])} recipients more than one"
+        f"the provider got {sent['requests']:,} calls and accepted {sent['accepted']:,} messages, "
+        f"for {len(sent['duplicates'])} recipients more than one"
     )
-    out.print("\nLook further: clarion items last --status failed; clarion runs; clarion report last --json")
+    out.print(
+        "\nLook further: clarion items last --status failed; clarion events last; clarion suppress list; "
+        "clarion report last --json"
+    )
     raise typer.Exit(exit_code(report))
+
+
+def _answered(report: dict[str, Any], world: World) -> dict[str, Any]:
+    """The report of the run once what came back was handled."""
+    run = find_run(ledger(), report["run_id"])
+    say(f"people answer at {world.receiver_url}: receipts, replies, clicks; the job's handlers react")
+    if not handle_answers(ledger(), world, run_id=run.id):
+        say("not everything that came back is handled yet: `clarion serve` goes on with it")
+    return build_report(ledger(), run)
+
+
+def _counted(stats: dict[str, Any]) -> dict[str, int]:
+    return {name: stats[name] for name in ("accepted", "requests")}
+
+
+def _came_back(stats: dict[str, Any]) -> dict[str, int]:
+    """How many people the provider says got it, answered, and clicked."""
+    return {name: len(stats["answers"][name]) for name in ("delivered", "replies", "clicks")}
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL
 from clarion.errors import SettingError
 from cli.console import AsJson, console, print_json
 from cli.jobs import job_named, naming
-from flows.deployments import WORK_POOL, deploy_job, deploy_reconcile, ensure_work_pool
+from flows.deployments import WORK_POOL, deploy_job, deploy_services, ensure_work_pool
 from flows.run_job import prepare
 
 DEPLOY_HELP = """
@@ -88,7 +88,7 @@ def worker(
     from flows.serve_deployments import serve  # noqa: PLC0415  # slow to import
 
     ensure_work_pool()
-    deploy_reconcile()
+    deploy_services()
     sys.stderr.write(f"Serving the work pool {WORK_POOL!r}; Ctrl-C ends it.\n")
     asyncio.run(serve(limit=limit))
     sys.stderr.write("Ended.\n")

@@ -51,14 +51,20 @@ MODULES = MappingProxyType(
         "runs": "cli.reports",
         "report": "cli.reports",
         "items": "cli.reports",
+        "events": "cli.events",
         "deploy": "cli.deploy",
         "worker": "cli.deploy",
         "sandbox": "cli.sandbox",
+        "serve": "cli.serve",
         "demo": "cli.demo",
         "blocks": "cli.blocks",
         "action": "cli.blocks",
         "job": "cli.blocks",
         "credentials": "cli.blocks",
+        "list": "cli.lists",
+        "suppress": "cli.suppress",
+        "forget": "cli.forget",
+        "webhooks": "cli.webhooks",
     }
 )
 """Command to module. Only the module of the command asked for is imported: Prefect takes a second."""

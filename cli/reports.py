@@ -76,6 +76,9 @@ def runs(
     *,
     job: Annotated[str | None, typer.Option(metavar="NAME", help="Of this job only.")] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
+    children: Annotated[
+        bool, typer.Option("--all", help="Also runs of reactions, and those that handlers have started.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Draw the list anew every second, until Ctrl-C.")
     ] = False,
@@ -88,14 +91,18 @@ def runs(
         if job is not None:
             check_known(job, job_names(database), what="run of a job", option="--job")
         if watch:
-            _watch(lambda out: _listed(list_runs(database, limit=limit, job_name=job), out=out))
+            _watch(lambda out: _listed(_found(database, limit=limit, job=job, children=children), out=out))
             return
-        found = list_runs(database, limit=limit, job_name=job)
+        found = _found(database, limit=limit, job=job, children=children)
         if as_json:
             print_json([build_report(database, run) for run in found])
             return
     out = console()
     print_table(out, _listed(found, out=out))
+
+
+def _found(database: Database, *, limit: int, job: str | None, children: bool) -> list[RunRecord]:
+    return list_runs(database, limit=limit, job_name=job, children=children)
 
 
 def _listed(found: list[RunRecord], *, out: Console) -> RenderableType:

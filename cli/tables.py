@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from clarion.answer_report import answer_head, answer_lines, shown_answers
 from clarion.reporting import COUNTS, ReportLine, report_lines
 
 NO_RUN = "There are no runs."
@@ -80,6 +81,20 @@ def segments_table(report: Mapping[str, Any]) -> Table:
     table.add_section()
     table.add_row(*_cells(whole, shown))
     return _keep_whole(table)
+
+
+def answers_table(report: Mapping[str, Any]) -> Table:
+    """What came back by segment, one row each of which anything did and one for the whole."""
+    *parts, whole = answer_lines(report)
+    table = Table(show_edge=False, pad_edge=False)
+    _folding(table, "segment", values=[line[0] for line in (*parts, whole)])
+    for name in shown_answers(report):
+        table.add_column(answer_head(name), justify="right")
+    for line in parts:
+        table.add_row(*map(escape, line))
+    table.add_section()
+    table.add_row(*map(escape, whole))
+    return table
 
 
 def _shown_counts(counts: Sequence[Mapping[str, int]]) -> list[str]:

@@ -1,8 +1,11 @@
 """Deployments: one a job, named after it, with its schedule and tags. Serving them on this machine."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, cast
 
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
@@ -14,13 +17,22 @@ from blocks.documents import document_name, prefect_client, save_document
 from blocks.job import Job
 from clarion.errors import SettingError
 from clarion.models import job as core
+from flows.handle_events import handle_events
 from flows.reconcile import reconcile
 from flows.run_job import run_job
 
 WORK_POOL = "clarion"
 """The process work pool that `clarion worker` serves."""
 
-RECONCILE_EVERY = timedelta(minutes=1)
+SERVE_EVERY = timedelta(minutes=1)
+
+SERVICES: Mapping[Flow[..., Any], str] = MappingProxyType(
+    {
+        reconcile: "Finds runs whose processes died, and makes them resumable.",
+        handle_events: "Handles what came back, where `clarion serve` has not, and sends the reactions.",
+    }
+)
+"""Flows that look after all runs, and what they do."""
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 """A run that comes due while the one before still works waits for it."""
@@ -103,20 +115,21 @@ def prefect_schedule(schedule: core.Schedule, *, active: bool) -> PrefectSchedul
         raise SettingError(f"is no schedule: {exc}", where="schedule") from exc
 
 
-def deploy_reconcile() -> None:
-    """Deploys what looks for dead runs, once a minute; a second time it changes nothing."""
-    made = reconcile.to_deployment(
-        name=reconcile.name,
-        description="Finds runs whose processes died, and makes them resumable.",
-        tags=["clarion"],
-        schedules=[Interval(RECONCILE_EVERY)],
-        concurrency_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-        ),
-        work_pool_name=WORK_POOL,
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    cast("RunnerDeployment", made).apply()
+def deploy_services() -> None:
+    """Deploys what looks after all runs once a minute; a second time it changes nothing."""
+    for service, description in SERVICES.items():
+        made = service.to_deployment(
+            name=service.name,
+            description=description,
+            tags=["clarion"],
+            schedules=[Interval(SERVE_EVERY)],
+            concurrency_limit=ConcurrencyLimitConfig(
+                limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+            ),
+            work_pool_name=WORK_POOL,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        cast("RunnerDeployment", made).apply()
 
 
 def ensure_work_pool() -> None:

@@ -17,6 +17,7 @@ from clarion.models import job as core
 from flows.catch_up import missed
 from flows.hooks import interrupt_crashed_run, stop_cancelled_run
 from flows.work_on_run import RUNNER, work_on
+from tasks.handler_checks import check_handlers
 from tasks.runners import chosen_runner
 from tasks.sessions import check_job, ledger
 
@@ -150,4 +151,5 @@ def prepare(job: core.Job, *, against: str | None = None) -> core.Job:
     chosen_runner()
     whole = resolve_actions(job, load=load_action)
     check_job(whole, against=against)
+    check_handlers(whole, against=against)
     return whole

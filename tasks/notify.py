@@ -35,12 +35,14 @@ def tell_paused(run: RunRecord) -> None:
         return
     body = f"Run {run.uid} of {run.job_name} is paused: {run.reason}. `clarion resume {run.uid}` goes on."
     try:
-        _notify(load_notifier(notify), body, subject=f"{run.job_name} is paused")
+        notify_by(notify, body, subject=f"{run.job_name} is paused")
     except Exception:
         logger.exception("A notification could not be sent", extra={"run": run.uid, "block": notify})
 
 
-def _notify(notifier: NotificationBlock, body: str, *, subject: str) -> None:
+def notify_by(reference: str, body: str, *, subject: str | None) -> None:
+    """Tells people by a saved notification block; raises whatever keeps it from doing so."""
+    notifier: NotificationBlock = load_notifier(reference)
     with notifier.raise_on_failure():
         told: object = notifier.notify(body, subject=subject)
         if inspect.iscoroutine(told):  # Prefect's own have told by now; others may be async only

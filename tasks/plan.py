@@ -62,14 +62,19 @@ def plan(run_uid: str) -> int:
 
 def _make(run: RunRecord, writer: PlanWriter, made: Future[None]) -> None:
     try:
-        _write(run, writer)
+        write_plan(run, writer)
     except BaseException as exc:  # noqa: BLE001  # whoever waits for it raises it
         made.set_exception(exc)
     else:
         made.set_result(None)
 
 
-def _write(run: RunRecord, writer: PlanWriter) -> None:
+def write_plan(run: RunRecord, writer: PlanWriter) -> None:
+    """Writes the plan of a run, and opens it for sending.
+
+    Raises:
+        ClarionError: It cannot be made; whoever gets this discards what is written of it.
+    """
     writer.begin()
     campaign = compiled(run)
     reader = list_reader(campaign.job, base=Path(run.base))

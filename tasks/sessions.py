@@ -22,11 +22,16 @@ from clarion.ledger.claims import Slice
 from clarion.ledger.database import Database, database_url
 from clarion.ledger.items import run_list_frames
 from clarion.ledger.limits import limit_key
+from clarion.ledger.managed_lists import managed_list_frames
 from clarion.ledger.named_limits import NamedLimit
-from clarion.ledger.runs import RunRecord, find_run
+from clarion.ledger.runs import REACTIONS, RunRecord, find_run
+from clarion.ledger.suppressions import scopes_for_plan
+from clarion.links.making import check_links
 from clarion.models.credential_kinds import dummy_credentials, split_reference
 from clarion.models.credentials import ApiKey
 from clarion.models.job import Job
+from clarion.optout import check_settings as check_opt_outs
+from clarion.reactions import reactions_campaign
 from clarion.sending.auth import RequestAuth
 from clarion.sending.sender import Sender, SliceResult
 from clarion.sending.session import Mask, RunSession
@@ -81,8 +86,9 @@ def sender() -> Sender:
 
 
 def compiled(run: RunRecord) -> Campaign:
-    """The campaign of a run's own snapshot."""
-    return compile_job(Job.model_validate_json(run.job))
+    """The campaign of a run's own snapshot; of a run of reactions, its handlers are the segments."""
+    campaign = compile_job(Job.model_validate_json(run.job))
+    return reactions_campaign(campaign) if run.kind == REACTIONS else campaign
 
 
 def session_of(run_uid: str) -> RunSession:
@@ -153,6 +159,16 @@ def _opened(run_uid: str) -> RunSession:
     )
 
 
+@contextmanager
+def own_session(run_uid: str) -> Generator[RunSession]:
+    """A session of a run that nobody else in this process works on. At the end it is left, and forgotten."""
+    session = _opened(run_uid)
+    try:
+        yield session
+    finally:
+        sender().leave(session)
+
+
 def halt(run_uid: str, control: str) -> None:
     """Sends nothing more of a run from here, because of what a person asked for."""
     session = _sessions.get((database_url(), run_uid))
@@ -205,8 +221,12 @@ def limits_of(campaign: Campaign, run: RunRecord) -> dict[str, Limit]:
 
 def list_reader(job: Job, *, base: Path | None = None) -> ListReader:
     """Reads a job's lists; relative paths start from `base`, else from the working folder."""
+    database = ledger()
     return ListReader(
-        base=base or Path.cwd(), run_items=partial(run_list_frames, ledger(), job_name=job.name)
+        base=base or Path.cwd(),
+        run_items=partial(run_list_frames, database, job_name=job.name),
+        managed_items=partial(managed_list_frames, database),
+        suppressions=partial(scopes_for_plan, database),
     )
 
 
@@ -235,14 +255,19 @@ def check_job(job: Job, *, against: str | None) -> None:
         against: Where a rehearsal would send to.
 
     Raises:
-        InputError: A template, a condition, an attribute, a list, credentials or the address is not valid.
+        InputError: A template, a condition, an attribute, a list, credentials, the address or a setting of
+            links or opt-outs is not valid.
     """
     if against is not None:
         check_address(against)
     campaign = compile_job(job)
+    check_opt_outs()
     if against is None:
+        check_links(job)
         for reference in _references(campaign).values():
             load_credentials(reference)
+        for subscriber in job.webhooks:
+            load_credentials(subscriber.secret)
         if job.notify is not None:
             load_notifier(job.notify)
     else:

@@ -16,6 +16,8 @@ TESTS = Path(__file__).parent
 os.environ.setdefault("DO_NOT_TRACK", "1")
 # As the command line sets it; and Prefect's handler would write to a stream that a test captured and closed.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+# What signs links: a test that makes some leaves no key in the home of whoever runs it.
+os.environ.setdefault("CLARION_SECRET_KEY", "0123456789abcdef" * 4)
 # A shell ignores Ctrl-C for what it starts in the background, and its children inherit that: tests that press
 # it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -68,6 +68,7 @@ class Reaction(LedgerTable, table=True):
     """What a handler did about an event: at most one row, so at most once."""
 
     __tablename__ = "reaction"
+    __table_args__ = (_only("reaction_due", "due_at", where="status = 'pending'"),)
 
     event_id: int = Field(sa_type=BigId, foreign_key="event.id", primary_key=True)
     handler: str = Field(primary_key=True)
@@ -166,6 +167,17 @@ class WebhookDelivery(LedgerTable, table=True):
     delivered_at: datetime | None = _time()
 
 
+class WebhookToken(LedgerTable, table=True):
+    """A one-time token that a provider signed a request with, and the digest of what it was used for."""
+
+    __tablename__ = "webhook_token"
+
+    endpoint: str = Field(primary_key=True)
+    token: str = Field(primary_key=True)
+    digest: str
+    received_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+
+
 EVENT = table_of(Event)
 REACTION = table_of(Reaction)
 SUPPRESSION = table_of(Suppression)
@@ -174,3 +186,4 @@ MANAGED_LIST = table_of(ManagedList)
 MANAGED_LIST_ITEM = table_of(ManagedListItem)
 MANAGED_LIST_CHANGE = table_of(ManagedListChange)
 WEBHOOK_DELIVERY = table_of(WebhookDelivery)
+WEBHOOK_TOKEN = table_of(WebhookToken)

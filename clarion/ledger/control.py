@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from clarion.errors import RunConflictError
 from clarion.ledger.claims import expire
 from clarion.ledger.database import Database
-from clarion.ledger.runs import RunRecord, get_run, open_runs, set_status, status_values
+from clarion.ledger.runs import REACTIONS, RunRecord, get_run, open_runs, set_status, status_values
 from clarion.ledger.summaries import summarize
 from clarion.ledger.tables import ENDED_STATUSES, RUN, WORKER
 from clarion.ledger.workers import live_workers, reap_workers
@@ -23,6 +23,10 @@ AT_WORK = ("scheduled", "planning", "running")
 """What a run is called while a process works on it, or is to begin."""
 
 WORKER_GONE = "no process works on it any more"
+
+
+_OPEN = sa.or_(RUN.c.status.not_in(ENDED_STATUSES), (RUN.c.kind == REACTIONS) & (RUN.c.status != "stopped"))
+"""What a person may pause or stop. A run of reactions that is done goes on with the next answer."""
 
 
 def _never(run: RunRecord) -> bool:  # noqa: ARG001
@@ -43,7 +47,7 @@ def request_control(database: Database, run_id: int, control: Control) -> bool:
     with database.write() as connection:
         asked = connection.execute(
             RUN.update()
-            .where(RUN.c.id == run_id, RUN.c.status.not_in(ENDED_STATUSES))
+            .where(RUN.c.id == run_id, _OPEN)
             .where(sa.or_(RUN.c.control != "stop", sa.literal(control) == "stop"))
             .values(control=control)
         ).rowcount
@@ -93,7 +97,9 @@ def enforce_control(database: Database, run_id: int) -> bool:
 def end_stopped(database: Database, run_id: int) -> None:
     """Ends a run that is to stop, and what of it is pending; what was stopped before keeps its time."""
     expire(database, run_id, reason="stopped")
-    set_status(database, run_id, "stopped", only_from=(*AT_WORK, "paused", "interrupted"))
+    open_ = (RUN.c.id == run_id) & _OPEN
+    with database.write() as connection:
+        connection.execute(RUN.update().where(open_).values(**status_values("stopped")))
 
 
 def mark_paused(database: Database, run_id: int) -> None:
@@ -101,7 +107,7 @@ def mark_paused(database: Database, run_id: int) -> None:
 
     A reason that it has while it is at work is the one of its pause: its provider fails.
     """
-    wanted = (RUN.c.id == run_id) & (RUN.c.control == "pause") & RUN.c.status.not_in(ENDED_STATUSES)
+    wanted = (RUN.c.id == run_id) & (RUN.c.control == "pause") & _OPEN
     kept = sa.case((RUN.c.status.in_((*AT_WORK, "paused")), RUN.c.reason), else_=None)
     with database.write() as connection:
         connection.execute(RUN.update().where(wanted).values({**status_values("paused"), "reason": kept}))
@@ -129,7 +135,9 @@ def reconcile(database: Database, *, comes_back: Callable[[RunRecord], bool] = _
 
 
 def _reconciled(database: Database, run: RunRecord, comes_back: Callable[[RunRecord], bool]) -> RunRecord:
-    if enforce_control(database, run.id) and run.control == "run" and not comes_back(run):
+    # What answers events goes on with whoever handles them next.
+    idle = enforce_control(database, run.id) and run.control == "run" and run.parent_id is None
+    if idle and not comes_back(run):
         set_status(database, run.id, "interrupted", reason=WORKER_GONE, only_from=AT_WORK)
     return get_run(database, run.id)
 

@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from clarion.fallback import NextStep, passed_over
+from clarion.ledger.suppressed_steps import suppressed_steps
 from clarion.ledger.tables import FALLBACK_RECIPIENT, RUN_ITEM
+from clarion.suppression import SUPPRESSED
 
 DUPLICATE = "duplicate"
 
@@ -17,8 +19,8 @@ def first_free(
 ) -> NextStep | None:
     """The first of an item's next steps that reaches nobody else's recipient; None where none does.
 
-    That recipient is the item's from now on. The steps that were passed over as duplicates are noted in the
-    item's `fallback`.
+    That recipient is the item's from now on. The steps that were passed over, as duplicates or because their
+    recipients are suppressed by now, are noted in the item's `fallback`.
 
     Args:
         connection: An open write transaction.
@@ -28,7 +30,11 @@ def first_free(
         record: The item's `fallback`.
     """
     free: NextStep | None = None
+    held = suppressed_steps(connection, run_id, steps)
     for step in steps:
+        if step.step in held:
+            record = passed_over(record, step.step, SUPPRESSED)
+            continue
         if _take(connection, run_id=run_id, item_id=item_id, key=step.dedupe_key):
             free = step
             break

@@ -18,6 +18,7 @@ from clarion.errors import RunConflictError
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import count_changes, status_values
 from clarion.ledger.summaries import FALLBACK_TIMEZONE, note_metric
+from clarion.ledger.suppressions import last_change, sweep
 from clarion.ledger.tables import ENDED_STATUSES, RUN, RUN_ITEM, WORKER
 from clarion.ledger.workers import add_worker, keep_lease
 from clarion.planning import PlannedItem
@@ -47,6 +48,7 @@ class PlanWriter:
         self._database = database
         self._run_id = run_id
         self._token = ""
+        self._suppressions_before = 0
         self._left = False
         self._lock = threading.Lock()
         self._dialect = database.dialect
@@ -66,6 +68,7 @@ class PlanWriter:
                 raise RunConflictError("the run is planned already")
             connection.execute(WORKER.delete().where(WORKER.c.run_id == self._run_id))
             self._token = add_worker(connection, self._run_id)
+            self._suppressions_before = last_change(connection)
         self._clear()
 
     def write(self, items: Sequence[PlannedItem]) -> None:
@@ -94,6 +97,7 @@ class PlanWriter:
             RunConflictError: Another process plans the run now, or a person has ended it.
         """
         with self._planning() as connection:
+            sweep(connection, self._run_id, after=self._suppressions_before)
             if limit is not None:
                 self._cut(connection, limit)
             opened = connection.execute(

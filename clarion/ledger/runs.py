@@ -15,6 +15,12 @@ from clarion.ledger.tables import ENDED_STATUSES, ITEM_COUNTS, RUN
 
 LAST = "last"
 
+REACTIONS = "reactions"
+"""The kind of a run whose items answer the events of another one."""
+
+REACTIONS_KEY = "reactions:"
+"""Before the other run's uid: the key of that run."""
+
 _JOB_LOCKS = 0x6A6F62  # any number that is ours: the first half of PostgreSQL's advisory locks
 _UNFINISHED = RUN.c.status.not_in(ENDED_STATUSES)
 
@@ -23,8 +29,9 @@ _UNFINISHED = RUN.c.status.not_in(ENDED_STATUSES)
 class NewRun:
     """What a run is created with.
 
-    Times are aware UTC; `run_key` None means a new one. `kind` is run, rehearsal or test: only a run counts
-    as the job's last one.
+    Times are aware UTC; `run_key` None means a new one. `kind` is run, rehearsal, test, or reaction for one
+    that a handler has started: only a run counts as the job's last one. `parent_id` is the run whose event
+    has started it.
     """
 
     job_name: str
@@ -39,11 +46,15 @@ class NewRun:
     send_until: datetime | None = None
     end_at: datetime | None = None
     flow_run_id: str | None = None
+    parent_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run as the ledger has it. `parent_id` is the run whose events the reactions of this one answer."""
+    """A run as the ledger has it.
+
+    `parent_id` is the run whose events are answered by this one, or have started it; None of all others.
+    """
 
     id: int
     uid: str
@@ -87,8 +98,9 @@ class RunRecord:
         return self.status in ENDED_STATUSES
 
     def scope(self) -> dict[str, Any]:
-        """What templates see as `run`."""
-        return {"id": self.uid, "name": self.name, "start_at": _iso(self.start_at or self.created_at)}
+        """What templates see as `run`; of a run of reactions that is the run that they answer for."""
+        uid = self.run_key.removeprefix(REACTIONS_KEY) if self.kind == REACTIONS else self.uid
+        return {"id": uid, "name": self.name, "start_at": _iso(self.start_at or self.created_at)}
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -148,6 +160,8 @@ def _refuse_unfinished(connection: Connection, job_name: str, *, kind: str) -> N
 def find_run(database: Database, reference: str, *, job_name: str | None = None) -> RunRecord:
     """The run that `reference` names: an id, the beginning of one, or `last`.
 
+    The last one is never one that only answers events, or was started by one.
+
     Args:
         database: The ledger.
         reference: What a person typed.
@@ -159,7 +173,7 @@ def find_run(database: Database, reference: str, *, job_name: str | None = None)
     among = [] if job_name is None else [RUN.c.job_name == job_name]
     with database.read() as connection:
         if reference == LAST:
-            found = _many(connection, *among, limit=1)
+            found = _many(connection, *among, RUN.c.parent_id.is_(None), limit=1)
         else:
             found = _many(connection, RUN.c.uid.startswith(reference, autoescape=True), *among, limit=5)
     if len(found) == 1:
@@ -183,10 +197,25 @@ def get_run(database: Database, run_id: int) -> RunRecord:
 
 
 def list_runs(
-    database: Database, *, limit: int, job_name: str | None = None, kind: str | None = None
+    database: Database,
+    *,
+    limit: int,
+    job_name: str | None = None,
+    kind: str | None = None,
+    children: bool = False,
 ) -> list[RunRecord]:
-    """Runs, the newest first, of one job or of one kind only where these are given."""
+    """Runs, the newest first, of one job or of one kind only where these are given.
+
+    Args:
+        database: The ledger.
+        limit: So many at most.
+        job_name: Of this job.
+        kind: Of this kind.
+        children: Also those that answer events, or were started by one.
+    """
     among = [] if job_name is None else [RUN.c.job_name == job_name]
+    if not children:
+        among.append(RUN.c.parent_id.is_(None))
     if kind is not None:
         among.append(RUN.c.kind == kind)
     with database.read() as connection:

@@ -16,6 +16,9 @@ def _text(column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
     return sa.cast(column, sa.String)
 
 
+_KNOWN = RUN_ITEM.c.recipient.is_not(None)
+"""Whoever was forgotten is never sent to again."""
+
 _RUN_UID = sa.select(RUN.c.uid).where(RUN.c.id == RUN_ITEM.c.run_id).scalar_subquery()
 
 _KEY = _RUN_UID + "-" + _text(RUN_ITEM.c.id) + "." + _text(RUN_ITEM.c.step) + "." + _text(RUN_ITEM.c.epoch)
@@ -28,7 +31,7 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
     The answer was definite, so the next call carries a new idempotency key. The call that failed stays in
     the attempt log.
     """
-    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed")
+    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed") & _KNOWN
     if reasons:
         chosen &= RUN_ITEM.c.reason.in_(reasons)
     with database.write() as connection:
@@ -65,6 +68,7 @@ def resolve_unknown(database: Database, run_id: int, resolution: Resolution) -> 
     with database.write() as connection:
         run = connection.execute(sa.select(RUN.c.uid, RUN.c.status).where(RUN.c.id == run_id)).one()
         if resolution == "resend":
+            chosen &= _KNOWN
             if run.status == "stopped":
                 raise RunConflictError(f"run {run.uid} is stopped", expected="--unknown succeeded or failed")
             log_last_calls(connection, chosen)

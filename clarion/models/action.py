@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from clarion.models.answers import EventMapping, InboundMapping, StatusMapping
 from clarion.models.base import Json, Model, Name, NamedTexts, SpelledJson, Text
 
 HTTP_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -142,7 +143,7 @@ class Command(Model):
 
 
 class ErrorMapping(Model):
-    """Where a refusal says what was wrong; templates over `response`."""
+    """Where a refusal says what was wrong: templates over `response`, or of a receipt's over `event`."""
 
     code: Text | None = Field(default=None, description="Template of the provider's error code.")
     reason: Text | None = Field(default=None, description="Template of the provider's explanation.")
@@ -172,7 +173,16 @@ class ResponsePolicy(Model):
         default=None, description="Template of the provider's id of the call, over `response`."
     )
     error: ErrorMapping = Field(
-        default_factory=ErrorMapping, description="Where a refusal says what was wrong."
+        default_factory=ErrorMapping, description="Where a refusal or a receipt says what was wrong."
+    )
+    event: EventMapping = Field(
+        default_factory=EventMapping, description="Where a receipt of a generic endpoint names its call."
+    )
+    status: StatusMapping | None = Field(
+        default=None, description="What a receipt's status means; null for the provider's own meaning."
+    )
+    inbound: InboundMapping | None = Field(
+        default=None, description="Where a message that a generic endpoint gets has its parts."
     )
 
     @model_validator(mode="after")
@@ -231,6 +241,12 @@ class Action(Model):
         default_factory=list, description="Values that segments give to the action."
     )
     command: Command = Field(description="HTTP request to make.")
+    sender: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="Template of what recipients see as from and answer to; null for parameters.sender, or "
+        "parameters.from, where the action has such a parameter.",
+    )
     credentials: Annotated[Text, AfterValidator(_is_reference)] | None = Field(
         default=None,
         description="Saved credentials block, as TYPE/NAME, for example vonage-application/main.",

@@ -1,6 +1,6 @@
 """The kinds of credentials: by the name that references use, and read from what a person gives."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from clarion.errors import InputError, InputErrors, JobError, nearest
+from clarion.models.base import Model
 from clarion.models.credentials import (
     ApiKey,
     BasicAuth,
@@ -16,15 +17,34 @@ from clarion.models.credentials import (
     VonageApplication,
     WebhookUrl,
 )
+from clarion.models.webhook_credentials import (
+    GenericWebhook,
+    TwilioWebhook,
+    VonageWebhook,
+    WebhookCredentials,
+)
+from clarion.models.webhook_secret import WebhookSecret
 
 CREDENTIALS: Mapping[str, type[Credentials]] = MappingProxyType(
-    {kind.kind: kind for kind in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl)}
+    {
+        kind.kind: kind
+        for kind in (BearerToken, BasicAuth, ApiKey, VonageApplication, WebhookUrl, WebhookSecret)
+    }
 )
 """The kinds of credentials by the name that references use."""
 
+WEBHOOK_CREDENTIALS: Mapping[str, type[WebhookCredentials]] = MappingProxyType(
+    {kind.kind: kind for kind in (VonageWebhook, TwilioWebhook, GenericWebhook)}
+)
+"""The kinds that prove who posts to an endpoint of `clarion serve`; no action can use them."""
 
-def split_reference(reference: str) -> tuple[str, str]:
+
+def split_reference(reference: str, *, kinds: Collection[str] = CREDENTIALS) -> tuple[str, str]:
     """The kind and the name of `vonage-application/main`.
+
+    Args:
+        reference: As it was given.
+        kinds: The kinds it may be of.
 
     Raises:
         JobError: It has no such form, or no kind of credentials has this name.
@@ -34,14 +54,14 @@ def split_reference(reference: str) -> tuple[str, str]:
         raise JobError(
             f"{reference!r} names no credentials",
             where="credentials",
-            expected="TYPE/NAME, as bearer-token/main",
+            expected=f"TYPE/NAME, as {next(iter(kinds))}/main",
         )
-    if kind not in CREDENTIALS:
+    if kind not in kinds:
         raise JobError(
             f"there are no credentials of type {kind!r}",
             where="credentials",
-            expected=f"one of {', '.join(CREDENTIALS)}",
-            nearest=nearest(kind, CREDENTIALS),
+            expected=f"one of {', '.join(kinds)}",
+            nearest=nearest(kind, kinds),
         )
     return kind, name
 
@@ -51,7 +71,7 @@ def dummy_credentials(reference: str) -> Credentials:
     return CREDENTIALS[split_reference(reference)[0]].dummy()
 
 
-C = TypeVar("C", bound=Credentials)
+C = TypeVar("C", bound=Model)
 
 
 def parse_credentials(model: type[C], data: Mapping[str, Any], *, source: str) -> C:
@@ -76,7 +96,7 @@ def parse_credentials(model: type[C], data: Mapping[str, Any], *, source: str) -
     raise problems[0] if len(problems) == 1 else InputErrors(problems)
 
 
-def _problem(model: type[Credentials], error: ErrorDetails, *, source: str) -> InputError:
+def _problem(model: type[Model], error: ErrorDetails, *, source: str) -> InputError:
     field = ".".join(str(step) for step in error["loc"])
     where = f"{source}.{field}"
     if error["type"] == "missing":

@@ -104,7 +104,7 @@ class BearerToken(Credentials):
 
     def secrets(self) -> frozenset[str]:
         """The token."""
-        return _spellings([self.token.get_secret_value()])
+        return spellings([self.token.get_secret_value()])
 
     @classmethod
     def dummy(cls) -> Self:
@@ -138,7 +138,7 @@ class BasicAuth(Credentials):
 
     def secrets(self) -> frozenset[str]:
         """The password, and user name and password as the header carries them."""
-        return _spellings([self.password.get_secret_value()]) | {self._encoded()}
+        return spellings([self.password.get_secret_value()]) | {self._encoded()}
 
     @classmethod
     def dummy(cls) -> Self:
@@ -190,7 +190,7 @@ class ApiKey(Credentials):
 
     def secrets(self) -> frozenset[str]:
         """The values of the fields."""
-        return _spellings(secret.get_secret_value() for secret in self.fields.values())
+        return spellings(secret.get_secret_value() for secret in self.fields.values())
 
     @classmethod
     def dummy(cls) -> Self:
@@ -242,7 +242,7 @@ class VonageApplication(Credentials):
 
     def secrets(self) -> frozenset[str]:
         """The private key; tokens are not among them, `mask` knows those by their form."""
-        return _spellings([self.private_key.get_secret_value()])
+        return spellings([self.private_key.get_secret_value()])
 
     def mask(self, text: str) -> str:
         """The text with `****` for the key and for every token, whichever key signed it."""
@@ -285,7 +285,7 @@ class WebhookUrl(Credentials):
         """The URL, its path and query, and what of them is long enough to be a secret by itself."""
         url, target = self._parsed(), self._parsed().raw_path.decode("ascii")
         parts = [part for part in re.split(r"[/?&=]", target) if len(part) > SECRET_CHARACTERS]
-        return _spellings(
+        return spellings(
             [self.url.get_secret_value(), str(url), target, url.path, *parts, *map(unquote, parts)]
         )
 
@@ -304,7 +304,7 @@ class WebhookUrl(Credentials):
         return httpx.URL(self.url.get_secret_value().strip())
 
 
-def _spellings(secrets: Iterable[str]) -> frozenset[str]:
+def spellings(secrets: Iterable[str]) -> frozenset[str]:
     """Each secret as it is, percent-encoded, and as JSON writes it."""
     found = {
         spelling

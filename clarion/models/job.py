@@ -1,34 +1,23 @@
 """A job: the campaign. Whom, what, in which order, when."""
 
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from clarion.models.action import Action
-from clarion.models.base import Model, Name, NamedValues, SourceFloat, SourceInt, Text
-from clarion.models.lists import FileList, ItemsList
+from clarion.models.addressing import Recipient, TemplateText, short_form
+from clarion.models.base import Model, Name, NamedValues, Text
+from clarion.models.handlers import Handler, named_once
+from clarion.models.lists import FileList, ItemsList, ManagedList
+from clarion.models.subscribers import Subscriber, subscribed_once
 from clarion.models.timing import MOST_HOLIDAYS, Holiday, Schedule, TimeZone, Window
 
 _REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
+FallbackCause = Literal["refused", "undelivered"]
 ItemStatus = Literal["skipped", "pending", "sending", "succeeded", "failed", "unknown"]
 ITEM_STATUSES: tuple[ItemStatus, ...] = ("skipped", "pending", "sending", "succeeded", "failed", "unknown")
-
-
-def _short_form(key: str) -> Callable[[Any], Any]:
-    """Reads a bare text as the mapping that has it under `key`."""
-
-    def read(value: Any) -> Any:
-        written = value.text if isinstance(value, SourceInt | SourceFloat) else value
-        if isinstance(written, dict | Model):
-            return written
-        if not isinstance(written, str):
-            raise ValueError("must be text or a mapping")  # noqa: TRY004  # Pydantic knows ValueError
-        return {key: written}
-
-    return read
 
 
 class RunList(Model):
@@ -48,17 +37,20 @@ class RunList(Model):
 
 
 def _kind_of_list(value: Any) -> str:
-    if isinstance(value, FileList | ItemsList | RunList):
-        return {FileList: "file", ItemsList: "items", RunList: "run"}[type(value)]
+    if isinstance(value, FileList | ItemsList | RunList | ManagedList):
+        return {FileList: "file", ItemsList: "items", RunList: "run", ManagedList: "list"}[type(value)]
     given = value if isinstance(value, dict) else {}
-    return next((kind for kind in ("items", "run") if kind in given), "file")
+    return next((kind for kind in ("items", "run", "list") if kind in given), "file")
 
 
 ListSource = Annotated[
-    Annotated[FileList, Tag("file")] | Annotated[ItemsList, Tag("items")] | Annotated[RunList, Tag("run")],
+    Annotated[FileList, Tag("file")]
+    | Annotated[ItemsList, Tag("items")]
+    | Annotated[RunList, Tag("run")]
+    | Annotated[ManagedList, Tag("list")],
     Discriminator(_kind_of_list),
 ]
-"""A list, told apart by its first word: `file`, `items` or `run`."""
+"""A list, told apart by its first word: `file`, `items`, `run` or `list`."""
 
 
 def _tells_how(source: ListSource) -> ListSource:
@@ -84,57 +76,24 @@ class Recipients(Model):
     )
 
 
-class Recipient(Model):
-    """How the recipient of an item is made, and what it must be."""
-
-    value: Text = Field(min_length=1, description="Template of the recipient.")
-    type: Literal["text", "phone", "email"] = Field(
-        default="text", description="Normalisation: phone to E.164, email trimmed, text as rendered."
-    )
-    region: Text | None = Field(
-        default=None, description="Template of the country (name or ISO code) of local phone numbers."
-    )
-
-    @model_validator(mode="after")
-    def _region_of_phones(self) -> Self:
-        if self.region is not None and self.type != "phone":
-            raise ValueError("region goes with type phone")
-        return self
-
-
-class TemplateText(Model):
-    """A message text, written in place or kept in a file of its own."""
-
-    text: Text | None = Field(default=None, description="The text, a template.")
-    file: Text | None = Field(
-        default=None, min_length=1, description="File that holds the text, relative to the job file."
-    )
-
-    @model_validator(mode="after")
-    def _some_text(self) -> Self:
-        if self.text is None and self.file is None:
-            raise ValueError("needs a text or a file")
-        return self
-
-    def is_html(self, name: str) -> bool:
-        """Whether what is filled in is escaped: the text is named html, or its file is one."""
-        return name == "html" or (self.file or "").lower().endswith((".html", ".htm"))
-
-
 class FallbackStep(Model):
     """What an item is tried with when the action before it refuses it for good."""
 
     action: Name = Field(description="Action of the job, or a saved one as http-action/NAME.")
-    recipient: Annotated[Recipient, BeforeValidator(_short_form("value"))] | None = Field(
+    recipient: Annotated[Recipient, BeforeValidator(short_form("value"))] | None = Field(
         default=None,
         description="Template of the recipient, with its type and region; none for the item's own.",
     )
     parameters: NamedValues = Field(
         default_factory=dict, description="Values for the action's parameters, before those of the segment."
     )
-    template: dict[str, Annotated[TemplateText, BeforeValidator(_short_form("text"))]] = Field(
+    template: dict[str, Annotated[TemplateText, BeforeValidator(short_form("text"))]] = Field(
         default_factory=dict, description="Message texts by name, before those of the segment."
     )
+
+
+def _on_refusals() -> list[FallbackCause]:
+    return ["refused"]
 
 
 class Segment(Model):
@@ -149,13 +108,30 @@ class Segment(Model):
     parameters: NamedValues = Field(
         default_factory=dict, description="Values for the action's parameters; texts are templates."
     )
-    template: dict[str, Annotated[TemplateText, BeforeValidator(_short_form("text"))]] = Field(
+    template: dict[str, Annotated[TemplateText, BeforeValidator(short_form("text"))]] = Field(
         default_factory=dict,
         description="Message texts by name, read by actions as template.NAME; html is escaped.",
     )
     fallback: list[FallbackStep] = Field(
-        default_factory=list, description="Steps for items that the action refuses for good, in order."
+        default_factory=list, description="Steps for items that the action fails for, in order."
     )
+    fallback_on: list[FallbackCause] = Field(
+        default_factory=_on_refusals,
+        min_length=1,
+        description="What the next step is tried on: a call that failed for good, or a receipt of a failure.",
+    )
+    fallback_within_seconds: float = Field(
+        default=86_400,
+        gt=0,
+        le=30 * 86_400,
+        description="How long after its call a message that was not delivered goes on with the next step.",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_go_on_with(self) -> Self:
+        if self.fallback_on != ["refused"] and not self.fallback:
+            raise ValueError("fallback_on goes with fallback, which has no step")
+        return self
 
 
 def _named_once(segments: list[Segment]) -> list[Segment]:
@@ -187,7 +163,7 @@ class Job(Model):
     description: Text | None = Field(default=None, description="What the campaign is for.")
     tags: list[Text] = Field(default_factory=list, description="Tags of the deployment and its runs.")
     recipients: Recipients = Field(description="Lists to include and to exclude.")
-    recipient: Annotated[Recipient, BeforeValidator(_short_form("value"))] = Field(
+    recipient: Annotated[Recipient, BeforeValidator(short_form("value"))] = Field(
         description="Template of the recipient, with its type and region."
     )
     matching: Literal["first", "all"] = Field(
@@ -197,6 +173,13 @@ class Job(Model):
         min_length=1, description="Segments, tried in this order."
     )
     actions: dict[Name, Action] = Field(default_factory=dict, description="Actions by name.")
+    events: Annotated[list[Handler], AfterValidator(named_once)] = Field(
+        default_factory=list, description="Handlers of what comes back."
+    )
+    matching_handlers: Literal["first", "all"] = Field(
+        default="all",
+        description="Whether all handlers that match an event react to it, or the first of them.",
+    )
     on_template_error: Literal["skip", "fail"] = Field(
         default="skip",
         description="What to do with an item whose request does not render: skip it, or fail the plan.",
@@ -210,6 +193,15 @@ class Job(Model):
     notify: Annotated[Text, AfterValidator(_is_reference)] | None = Field(
         default=None,
         description="Saved notification block that is told of that pause, for example slack-webhook/alerts.",
+    )
+    webhooks: Annotated[list[Subscriber], AfterValidator(subscribed_once)] = Field(
+        default_factory=list, description="Who gets events of the job's runs, by signed requests."
+    )
+    conversion_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="Days after a message or a click within which a conversion is counted for it.",
     )
     schedule: Schedule | None = Field(default=None, description="When runs start.")
     send_at: Text | None = Field(
@@ -230,3 +222,8 @@ class Job(Model):
     outside_window: Literal["hold", "skip"] = Field(
         default="hold", description="What to do with an item outside its windows: hold it, or skip it."
     )
+
+    @property
+    def reactions(self) -> list[Handler]:
+        """The handlers that are actions: what the segments are to a run of its reactions."""
+        return [handler for handler in self.events if handler.action is not None]

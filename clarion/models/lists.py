@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from clarion.models.base import Model, SpelledJson, Text
+from clarion.models.base import Model, Name, SpelledJson, Text
 
 ListFormat = Literal["csv", "parquet", "json", "jsonl", "xlsx"]
 
@@ -99,6 +99,16 @@ class ItemsList(Model):
     """A list written out in the job itself."""
 
     items: list[dict[Text, SpelledJson]] = Field(description="The items, each a mapping of attributes.")
+    key: Text | None = Field(default=None, min_length=1, description="Attribute that identifies an item.")
+    recipient: Text | None = Field(
+        default=None, min_length=1, description="Template of the recipient, to exclude by recipient."
+    )
+
+
+class ManagedList(Model):
+    """A list that Clarion keeps in its database."""
+
+    list: Name = Field(description="Name of a managed list, as `clarion list ls` shows it.")
     key: Text | None = Field(default=None, min_length=1, description="Attribute that identifies an item.")
     recipient: Text | None = Field(
         default=None, min_length=1, description="Template of the recipient, to exclude by recipient."

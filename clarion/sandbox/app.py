@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from clarion.sandbox.answering import Answering
 from clarion.sandbox.behaviour import Behaviour, Judge, Verdict
 from clarion.sandbox.message import Answer, Request, json_answer
-from clarion.sandbox.providers import style_of
-from clarion.sandbox.tally import Tally
+from clarion.sandbox.providers import style_of, vonage_messages
+from clarion.sandbox.tally import ACCEPTING, Tally
 
 ADMIN_PREFIX = "/_sandbox/"
 DEFAULT_LIMIT = 100
@@ -26,11 +28,19 @@ class Reply:
 class App:
     """The provider: judges, counts and answers requests; serves its own statistics under `/_sandbox/`.
 
-    Used by one thread at a time. A request counts when it arrives, not when its answer leaves.
+    Used by one thread at a time. A request counts when it arrives, not when its answer leaves. What comes
+    back for messages of the Messages API is `answering`'s, where it is there.
     """
 
-    def __init__(self, behaviour: Behaviour, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        answering: Answering | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._behaviour = behaviour
+        self._answering = answering
         self._clock = clock
         self.reset()
 
@@ -38,6 +48,8 @@ class App:
         """Forget everything, and begin the random sequence anew."""
         self._judge = Judge(self._behaviour)
         self.tally = Tally()
+        if self._answering is not None:
+            self._answering.reset()
 
     def handle(self, request: Request) -> Reply:
         """The reply to a request of any method and path."""
@@ -48,12 +60,24 @@ class App:
         answer = None if verdict in _UNANSWERED else style_of(request.path).answer(request, verdict)
         status = answer.status if answer else None
         self.tally.add(request, verdict, status=status, at=time.time(), now=now)
+        if self._answering is not None and verdict in ACCEPTING:
+            self._have_answered(self._answering, request, answer)
         return Reply(answer=answer, delay_seconds=self._behaviour.latency_ms / 1000)
+
+    def _have_answered(self, answering: Answering, request: Request, answer: Answer | None) -> None:
+        if style_of(request.path) is vonage_messages.STYLE:
+            answering.accepted(request, answer, after_seconds=self._behaviour.latency_ms / 1000)
+
+    def stats(self) -> dict[str, Any]:
+        """The statistics: those of the requests, and those of the `answers` where there are any."""
+        if self._answering is None:
+            return self.tally.stats()
+        return {**self.tally.stats(), "answers": self._answering.stats()}
 
     def _administer(self, request: Request) -> Answer:
         match request.method, request.path.removeprefix(ADMIN_PREFIX).rstrip("/"):
             case "GET", "stats":
-                return json_answer(200, self.tally.stats())
+                return json_answer(200, self.stats())
             case "GET", "requests":
                 return self._list(request)
             case "POST" | "DELETE", "reset":

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from clarion.errors import SettingError
+from clarion.sandbox.answering import Answering
+from clarion.sandbox.answers import Answers
 from clarion.sandbox.app import App
 from clarion.sandbox.behaviour import Behaviour
 from clarion.sandbox.connection import Connection
@@ -46,6 +48,7 @@ class Sandbox:
 
     Args:
         behaviour: What it does to its clients; nothing bad by default.
+        answers: What comes back for accepted messages; nothing by default.
         host: The address to listen on.
         port: The port; 0 for any free one.
 
@@ -54,12 +57,19 @@ class Sandbox:
     """
 
     def __init__(
-        self, behaviour: Behaviour | None = None, *, host: str = DEFAULT_HOST, port: int = 0
+        self,
+        behaviour: Behaviour | None = None,
+        *,
+        answers: Answers | None = None,
+        host: str = DEFAULT_HOST,
+        port: int = 0,
     ) -> None:
         self.behaviour = behaviour or Behaviour()
+        self.answers = answers or Answers()
         self._host = host
         self._port = port
-        self._app = App(self.behaviour)
+        self._answering = Answering(self.answers) if self.answers.any else None
+        self._app = App(self.behaviour, answering=self._answering)
         self._listening: _Listening | None = None
 
     def __enter__(self) -> Self:
@@ -92,7 +102,7 @@ class Sandbox:
 
     def stats(self) -> dict[str, Any]:
         """What `GET /_sandbox/stats` shows; also after the sandbox was closed."""
-        return self._call(lambda: self._app.tally.stats())  # noqa: PLW0108  # `reset` replaces the tally
+        return self._call(self._app.stats)
 
     def requests(self, *, recipient: str | None = None) -> list[dict[str, Any]]:
         """The kept requests, oldest first; also after the sandbox was closed."""
@@ -101,6 +111,13 @@ class Sandbox:
     def reset(self) -> None:
         """Forget everything."""
         self._call(self._app.reset)
+
+    def wait_for_answers(self, *, seconds: float = 60.0) -> bool:
+        """Waits until all that comes back was posted or given up; False where that takes longer."""
+        if self._answering is None or not self._listening:
+            return True
+        waiting = self._answering.wait(seconds)
+        return asyncio.run_coroutine_threadsafe(waiting, self._listening.loop).result()
 
     def _call(self, function: Callable[[], Result]) -> Result:
         """Run a function between two requests."""
@@ -128,7 +145,7 @@ class Sandbox:
             return
         stop = asyncio.Event()
         started.set_result(_Listening(loop=loop, stop=stop, port=server.sockets[0].getsockname()[1]))
-        await stop.wait()
+        await (stop.wait() if self._answering is None else self._answering.run(stop))
         server.close()
         for connection in tuple(connections):
             connection.abort()
@@ -146,6 +163,7 @@ def _cannot_listen(error: Exception, *, host: str, port: int) -> SettingError:
 def serve(
     behaviour: Behaviour,
     *,
+    answers: Answers | None = None,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     on_start: Callable[[Sandbox], None],
@@ -154,6 +172,7 @@ def serve(
 
     Args:
         behaviour: What the sandbox does to its clients.
+        answers: What comes back for accepted messages; nothing by default.
         host: The address to listen on.
         port: The port; 0 for any free one.
         on_start: Called once it listens.
@@ -166,7 +185,7 @@ def serve(
     """
     ended = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
-    with Sandbox(behaviour, host=host, port=port) as sandbox:
+    with Sandbox(behaviour, answers=answers, host=host, port=port) as sandbox:
         before = [signal.signal(number, lambda *_: ended.set()) for number in signals]
         try:
             on_start(sandbox)

@@ -15,7 +15,8 @@ KEPT_BYTES = 128 * 2**20
 """Bodies and headers kept in detail; older requests give way first."""
 KEPT_SECONDS = 3_600
 
-_ACCEPTING = frozenset({Verdict.ACCEPTED, Verdict.ACCEPTED_DROPPED})
+ACCEPTING = frozenset({Verdict.ACCEPTED, Verdict.ACCEPTED_DROPPED})
+"""The verdicts after which a message is on its way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +82,7 @@ class Tally:
         """
         self._count_second(now)
         self._verdicts[verdict] += 1
-        if verdict in _ACCEPTING:
+        if verdict in ACCEPTING:
             for recipient in request.recipients:
                 self._accepted[recipient] = self._accepted.get(recipient, 0) + 1
         if key := request.headers.get("idempotency-key"):

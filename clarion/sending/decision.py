@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from clarion.campaign import Campaign
-from clarion.fallback import next_steps
+from clarion.fallback import goes_on, next_steps
 from clarion.ledger.claims import ClaimedItem, Settlement
 from clarion.models.action import Action
 from clarion.sending.verdict import Outcome, Verdict
@@ -117,11 +117,13 @@ def released(item: ClaimedItem) -> Settlement:
 def fail_over(settlement: Settlement, *, campaign: Campaign) -> Settlement:
     """The settlement of an item that failed for good, with the steps that it can be tried with instead.
 
-    That is every failure: a refusal, tries that are used up, and of a fallback step a request that cannot be
-    made. What is unknown has not failed, so nobody is written to twice.
+    That is every failure, where the segment goes on after such: a refusal, tries that are used up, and of a
+    fallback step a request that cannot be made. What is unknown has not failed: nobody is written to twice.
     """
     item = settlement.item
     if settlement.status != "failed" or item.fallback is None:
+        return settlement
+    if not goes_on(campaign, item.segment, "refused"):
         return settlement
     steps = next_steps(campaign, segment=item.segment, step=item.step, record=item.fallback)
     return replace(settlement, fallback=steps)

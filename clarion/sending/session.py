@@ -13,7 +13,9 @@ import orjson
 
 from clarion.campaign import Campaign, CompiledSegment
 from clarion.ledger.claims import ClaimedItem
-from clarion.ledger.runs import RunRecord
+from clarion.ledger.runs import REACTIONS, RunRecord
+from clarion.links.making import LinkMaker, link_maker
+from clarion.reactions import reaction_parts
 from clarion.rendering import request_scope
 from clarion.sending.auth import RequestAuth
 from clarion.sending.circuit import Circuit
@@ -60,12 +62,19 @@ class RunSession:
     pause_written: bool = False
     """Whether the ledger knows that the circuit broke."""
     _run_scope: dict[str, Any] = field(init=False)
+    _links: LinkMaker | None = field(init=False)
 
     def __post_init__(self) -> None:
         # Made here once, not for each message.
         self.segments = {segment.name: segment for segment in self.campaign.segments}
         self.against = httpx.URL(self.run.against) if self.run.against else None
         self._run_scope = self.run.scope()
+        self._links = link_maker(
+            self.run.job,
+            run_id=self.run.id,
+            run_uid=self.run.uid,
+            rehearsal=self.run.against is not None,
+        )
         self.circuit = Circuit(self.campaign.job.pause_after_errors)
 
     @property
@@ -87,13 +96,20 @@ class RunSession:
 
     def scope(self, item: ClaimedItem) -> dict[str, Any]:
         """What the templates of an item's action see. Raises RenderError."""
+        content, event = orjson.loads(item.item), None
+        if self.run.kind == REACTIONS:
+            segment, content, event = reaction_parts(self.campaign, item.segment, content)
+        else:
+            segment = self.segments[item.segment].at_step(item.step)
         return request_scope(
             self.campaign,
-            self.segments[item.segment].at_step(item.step),
-            item=orjson.loads(item.item),
+            segment,
+            item=content,
             recipient=item.recipient,
             run=self._run_scope,
             run_item={"id": self.item_ref(item), "row": item.row, "segment": item.segment},
+            links=None if self._links is None else self._links.of_item(item.id, step=item.step),
+            event=event,
         )
 
     def item_ref(self, item: ClaimedItem) -> str:

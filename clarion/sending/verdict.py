@@ -83,7 +83,7 @@ def judge_response(
     code = response.status_code
     unread = _unread(action, response, answer)
     outcome = _outcome(action, answer, code, now=now, readable=unread is None)
-    wait = _retry_after(answer["headers"].get("retry-after"), now=now) if outcome == "held" else None
+    wait = retry_after(answer["headers"].get("retry-after"), now=now) if outcome == "held" else None
     whole = {**scope, "response": answer}
     failed = outcome != "succeeded"
     return Verdict(
@@ -167,7 +167,7 @@ def response_scope(response: httpx.Response) -> dict[str, Any]:
     return {"status_code": response.status_code, "headers": headers, "body": body}
 
 
-def _retry_after(value: str | None, *, now: datetime) -> float | None:
+def retry_after(value: str | None, *, now: datetime) -> float | None:
     """Seconds that a `Retry-After` asks for: a number of them, or a date (RFC 9110, section 10.2.3)."""
     if value is None:
         return None

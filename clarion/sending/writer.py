@@ -35,6 +35,7 @@ from clarion.ledger.database import Database
 from clarion.ledger.limits import give_back, hold, own_key_of, take_permits
 from clarion.ledger.named_limits import NamedLimit, claim_within, named_keys
 from clarion.ledger.runs import count_changes
+from clarion.ledger.suppressed_claims import suppress_refused, without_suppressed
 from clarion.ledger.workers import read_control, renew_lease
 
 MOST_AT_ONCE = 1_000
@@ -148,7 +149,7 @@ class LedgerWriter:
 
         def apply(connection: Connection, changes: Changes) -> Claimed:
             claim_some = _claim_limited if limit.named else _claim_paced
-            claimed = claim_some(connection, run_id, part, token=token, most=most, limit=limit)
+            claimed = claim_some(connection, run_id, part, changes, token=token, most=most, limit=limit)
             changes[run_id, "pending"] -= len(claimed.items)
             changes[run_id, "sending"] += len(claimed.items)
             return claimed
@@ -261,13 +262,21 @@ class LedgerWriter:
 
 
 def _claim_paced(
-    connection: Connection, run_id: int, part: Slice, *, token: str, most: int, limit: Limit
+    connection: Connection,
+    run_id: int,
+    part: Slice,
+    changes: Changes,
+    *,
+    token: str,
+    most: int,
+    limit: Limit,
 ) -> Claimed:
     """A claim of what the action's own limit lets leave."""
     permits = take_permits(connection, key=limit.key, tps=limit.tps, most=most)
     if not permits.delays:
         return Claimed((), (), permits.wait_seconds)
     items = claim(connection, run_id=run_id, part=part, token=token, most=len(permits.delays))
+    items = without_suppressed(connection, run_id, items, changes)
     if limit.tps is None:
         return Claimed(items, (Permit(0.0, math.inf, limit.key),) * len(items), 0.0)
     spare = len(permits.delays) - len(items)
@@ -279,7 +288,14 @@ def _claim_paced(
 
 
 def _claim_limited(
-    connection: Connection, run_id: int, part: Slice, *, token: str, most: int, limit: Limit
+    connection: Connection,
+    run_id: int,
+    part: Slice,
+    changes: Changes,
+    *,
+    token: str,
+    most: int,
+    limit: Limit,
 ) -> Claimed:
     """A claim of what every limit of an item lets leave."""
     claimed = claim_within(
@@ -297,7 +313,11 @@ def _claim_limited(
         Permit(each.leave_at + ahead, each.lapses_at + ahead, limit.held_key(each.limit_keys))
         for each in claimed.choices
     ]
-    return Claimed(claimed.items, permits, claimed.wait_seconds)
+    items = without_suppressed(connection, run_id, claimed.items, changes)
+    if len(items) < len(permits):  # their places in the lines of their limits stay empty
+        given = {item.id: permit for item, permit in zip(claimed.items, permits, strict=True)}
+        permits = [given[item.id] for item in items]
+    return Claimed(items, permits, claimed.wait_seconds)
 
 
 def _settle(connection: Connection, batch: Sequence[_Operation], changes: Changes) -> None:
@@ -310,6 +330,7 @@ def _settle(connection: Connection, batch: Sequence[_Operation], changes: Change
         if len(by_token) > 1:
             lock_items(connection, [each.item.id for results in by_token.values() for each in results])
         for token, results in by_token.items():
+            changes.update(suppress_refused(connection, run_id, results))
             moved = settle(connection, run_id=run_id, token=token, results=results)
             changes.update({(run_id, status): change for status, change in moved.items()})
 

@@ -3,7 +3,8 @@
 What differs from Jinja's own `ImmutableSandboxedEnvironment`:
 
 * `a.b` and `a["b"]` are the attribute of a mapping and nothing else. No Python attribute is reachable but
-  those of `loop`, and only `range` and two functions of `loop` can be called at all (`syntax.py`).
+  those of `loop`, and only `range`, two functions of `loop` and those that make links can be called at all
+  (`syntax.py`).
 * null and an absent attribute are both *missing*. What is missing may only be asked about (`is defined`) or
   replaced (`default`); an attribute of something missing is missing as well.
 * Operators, loops and ranges are bounded.
@@ -26,6 +27,7 @@ from jinja2.utils import pass_context, pass_eval_context
 from clarion.errors import RenderError
 from clarion.templating.filters import FILTERS, TESTS
 from clarion.templating.limits import MAX_BITS, MAX_SIZE, MAX_STEPS, bounded, gathered, to_text
+from clarion.templating.links import LINK_FILTERS
 
 LOOP_ATTRIBUTES = frozenset(
     {
@@ -186,7 +188,8 @@ def concatenated(eval_context: EvalContext, first: Any, *rest: Any) -> str:
 
 
 COUNTED, CONCATENATED, BOUNDED = "(for)", "(~)", "([])"
-INTERNAL_FILTERS = {COUNTED: counted, CONCATENATED: concatenated, BOUNDED: bounded}
-"""What the compiler puts around loops, `~` and list literals. No template can spell their names."""
+INTERNAL_FILTERS = {COUNTED: counted, CONCATENATED: concatenated, BOUNDED: bounded, **LINK_FILTERS}
+"""What the compiler puts around loops, `~` and list literals, and in the place of the calls that make links.
+No template can spell their names."""
 
 ENVIRONMENTS = MappingProxyType({html: TemplateEnvironment(html=html) for html in (False, True)})

@@ -11,12 +11,13 @@ from jinja2.visitor import NodeTransformer
 from clarion.errors import TemplateError, nearest
 from clarion.templating.environment import BOUNDED, CONCATENATED, COUNTED
 from clarion.templating.filters import FILTERS, TESTS
+from clarion.templating.links import FUNCTIONS, NEEDED_SCOPE, check_link_call, is_link_call, link_filter
 
 SCOPES = ("item", "recipient", "parameters", "template", "job", "run", "run_item", "response", "event")
 """Every scope that there is; all are mappings but `recipient`, which is text."""
 
 _TEXT_SCOPE = "recipient"
-_RESERVED = frozenset({*SCOPES, "loop", "range", "self"})
+_RESERVED = frozenset({*SCOPES, *FUNCTIONS, "loop", "range", "self"})
 
 _REFUSED = {
     nodes.AssignBlock: "{% set name %}...{% endset %}",
@@ -91,7 +92,11 @@ def check(tree: nodes.Template, *, scopes: Collection[str]) -> None:
     """
     for node in _walk(tree):
         _check_node(node, scopes)
-    unknown = find_undeclared_variables(tree) - {*scopes, "range"}
+    called = {id(node.node) for node in tree.find_all(nodes.Call)}
+    for name in tree.find_all(nodes.Name):
+        if name.name in FUNCTIONS and id(name) not in called:
+            _refuse(name, f"{name.name!r} is a function", expected=f"{name.name}(...)")
+    unknown = find_undeclared_variables(tree) - {*scopes, "range", *FUNCTIONS}
     stored = {store.name for store in _stores(tree, everywhere=True)}
     for node in _out_of_reach(tree, unknown):
         _refuse_name(node, scopes, is_set=node.name in stored)
@@ -184,7 +189,7 @@ def _check_node(node: nodes.Node, scopes: Collection[str]) -> None:
     if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
         _refuse(node, "a number is too large")
     if isinstance(node, nodes.Call):
-        _check_call(node)
+        _check_call(node, scopes)
     elif isinstance(node, nodes.Filter):
         _check_known(node, node.name, FILTERS, "filter")
         _check_named(node)
@@ -194,8 +199,13 @@ def _check_node(node: nodes.Node, scopes: Collection[str]) -> None:
         _check_attribute(node, scopes)
 
 
-def _check_call(node: nodes.Call) -> None:
+def _check_call(node: nodes.Call, scopes: Collection[str]) -> None:
     function = node.node
+    if is_link_call(node):
+        if NEEDED_SCOPE not in scopes:
+            _refuse(node, "there is no run item here that a link could belong to", expected="it in a message")
+        check_link_call(node)
+        return
     if isinstance(function, nodes.Name) and function.name == "range":
         return
     if isinstance(function, nodes.Getattr):
@@ -272,6 +282,14 @@ class _Bounds(NodeTransformer):
 
     visit_Dict = visit_List  # noqa: N815 - Jinja's name
 
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Have an internal filter make the links."""
+        if not is_link_call(node):
+            return self.generic_visit(node)
+        name, value, args = link_filter(node)
+        self.generic_visit(node)
+        return _filtered(node.args[0] if node.args else value, name, args)
+
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Measure a tuple, unless it is what a loop or `set` assigns to."""
         self.generic_visit(node)
@@ -279,7 +297,10 @@ class _Bounds(NodeTransformer):
 
 
 def bound(tree: nodes.Template) -> nodes.Template:
-    """The template with its loops counted and its lists and texts measured; changes the tree."""
+    """The template with its loops counted, its lists and texts measured, its links made by filters.
+
+    Changes the tree.
+    """
     return _Bounds().visit(tree)
 
 

@@ -143,7 +143,7 @@ def installed(folder: Path) -> Generator[Installation]:
     with ExitStack() as stack:
         command = [*PREFECT, "server", "start", "--port", str(port)]
         server = stack.enter_context(process(command, settings=settings, log=folder / "server.log"))
-        api = httpx.Client(base_url=settings["PREFECT_API_URL"], timeout=30, trust_env=False)
+        api = httpx.Client(base_url=settings["PREFECT_API_URL"], timeout=60, trust_env=False)
         stack.enter_context(api)
 
         def healthy() -> bool | None:

@@ -78,9 +78,11 @@ def test_prefect_yaml_deploys_the_flows_for_a_work_pool(installation: Installati
         "flows.run_job:run_job": "run-job",
         "flows.resume_run:resume_run": "resume-run",
         "flows.reconcile:reconcile": "reconcile",
+        "flows.handle_events:handle_events": "handle-events",
     }
     assert {each["work_pool_name"] for each in made.values()} == {"clarion"}
-    assert [each["schedule"]["interval"] for each in made["flows.reconcile:reconcile"]["schedules"]] == [60]
+    for service in ("flows.reconcile:reconcile", "flows.handle_events:handle_events"):
+        assert [each["schedule"]["interval"] for each in made[service]["schedules"]] == [60]
     reconcile = made["flows.reconcile:reconcile"]
     installation.start(reconcile)
 

@@ -248,6 +248,13 @@ def test_demo_reports_what_its_provider_got(clarion: Command, home: Path):
     assert report["counts"]["succeeded"] == report["sandbox"]["accepted"] > 100
     assert report["sandbox"]["requests"] == report["metrics"]["attempts"]
     assert report["counts"]["skipped"] == sum(report["skipped_by_reason"].values()) > 0
+    told, came_back = report["sandbox"]["answers"], report["answers"]
+    assert came_back["delivered"] == told["delivered"] > 100
+    assert came_back["delivered"] + came_back["undelivered"] == report["counts"]["succeeded"]
+    assert came_back["responded"] == told["replies"] > 0
+    assert came_back["clicked"] == told["clicks"] > 0
+    assert came_back["reactions"] > 0
+    assert report["recipient_response"] == {"recipients_count": told["replies"]}
     printed = clarion("demo", "--contacts", 5)
     assert printed.code == 0
     assert "for 0 recipients more than one" in printed.out
@@ -271,7 +278,7 @@ def test_run_reports_trouble_in_the_list_as_a_failed_run_without_items(clarion: 
     ("changes", "said"),
     [
         ({"segmets": []}, "segments"),
-        ({"events": []}, "events"),
+        ({"events": [{"name": "thanks"}]}, "events[0].condition"),
         ({"matching": "frist"}, "first"),
         (
             {"segments": [{"name": "a", "action": "send-smss"}]},

@@ -3,12 +3,12 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -47,6 +47,10 @@ class Processes:
         self._context.set_forkserver_preload(PRELOADED)
         with _environment(settings):
             forkserver.ensure_running()
+
+    def fork(self, target: Callable[..., None], *arguments: Any) -> BaseProcess:
+        """A process of a function of a module, not yet started."""
+        return self._context.Process(target=target, args=arguments)
 
     def start(self, *arguments: str, folder: Path, settings: Mapping[str, str]) -> BaseProcess:
         """Starts `clarion ARGUMENTS` in a folder; what it prints is added to `output.txt` there."""

@@ -19,6 +19,7 @@ from blocks.credentials import (
     BasicAuth,
     BearerToken,
     VonageApplication,
+    WebhookSecret,
     WebhookUrl,
     load_credentials,
 )
@@ -27,9 +28,11 @@ from blocks.http_action import HttpAction, load_action
 from blocks.job import Job, load_job
 from blocks.lists import FileList, ItemsList
 from blocks.registry import ALL_BLOCKS, register_blocks
+from blocks.webhook_credentials import WEBHOOK_BLOCKS, GenericWebhook, TwilioWebhook, VonageWebhook
+from blocks.webhooks import WebhookSubscriber
 from clarion.errors import JobError, SettingError
 from clarion.models import action, credentials, job
-from clarion.models.credential_kinds import CREDENTIALS
+from clarion.models.credential_kinds import CREDENTIALS, WEBHOOK_CREDENTIALS
 
 SECRET = "s3cret-value-4711"
 
@@ -68,6 +71,24 @@ JOB: dict[str, Any] = {
 }
 
 
+SUBSCRIBER: dict[str, Any] = {
+    "url": "https://crm.test/hooks",
+    "events": ["recipient-response"],
+    "secret": "webhook-secret/crm",
+}
+
+
+def webhook_samples() -> list[Block]:
+    """One block of every kind of endpoint."""
+    return [
+        VonageWebhook(signature_secret=SecretStr(SECRET), previous_signature_secret=SecretStr(f"{SECRET}-2")),
+        TwilioWebhook(auth_token=SecretStr(SECRET), previous_auth_token=SecretStr(f"{SECRET}-2")),
+        GenericWebhook.model_validate(
+            {"token": SECRET, "previous_token": f"{SECRET}-2", "response": {"status": {"value": "sent"}}}
+        ),
+    ]
+
+
 def samples() -> list[Block]:
     """One block of every type."""
     return [
@@ -76,10 +97,13 @@ def samples() -> list[Block]:
         ApiKey(fields={"api_key": SecretStr(SECRET), "a.b": SecretStr(f"{SECRET}-2")}, location="body"),
         VonageApplication.dummy(),
         WebhookUrl(url=SecretStr(f"https://hooks.test/services/{SECRET}")),
+        WebhookSecret.dummy(),
+        *webhook_samples(),
         FileList.model_validate({"file": "customers.csv", "key": "Customer Id"}),
         ItemsList.model_validate({"items": [{"phone": "0049123", "plan": None, "n": 1.5}]}),
         HttpAction.model_validate(ACTION),
         Job.model_validate(JOB),
+        WebhookSubscriber.model_validate(SUBSCRIBER),
     ]
 
 
@@ -109,6 +133,9 @@ def test_credential_blocks_are_the_kinds_of_the_core():
     """Every kind of credentials can be saved, under the type that references name."""
     assert {kind: slug(block) for kind, block in CREDENTIAL_BLOCKS.items()} == {
         kind: kind for kind in CREDENTIALS
+    }
+    assert {kind: slug(block) for kind, block in WEBHOOK_BLOCKS.items()} == {
+        kind: kind for kind in WEBHOOK_CREDENTIALS
     }
 
 
@@ -144,7 +171,7 @@ def test_block_comes_back_as_it_was_saved(prefect_server: None, block: Block):
         assert {name: getattr(loaded, name) for name in type(block).model_fields} == fields
 
 
-@pytest.mark.parametrize("block", samples()[:4], ids=slug)
+@pytest.mark.parametrize("block", [*samples()[:4], *webhook_samples()], ids=slug)
 def test_saved_secrets_are_masked_and_encrypted(prefect_server: None, block: Block):
     """The API gives stars unless it is asked for secrets, and the database's files hold none in the clear."""
     save_document(block, "masked", replace=True)

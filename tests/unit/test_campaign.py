@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from clarion.compiling import ATTRIBUTES, resolve_actions
+from clarion.compiling import resolve_actions
+from clarion.compiling_texts import ATTRIBUTES
 from clarion.errors import InputError, InputErrors, JobError, RenderError
 from clarion.models.action import Action, Command
 from clarion.rendering import job_scope

@@ -132,7 +132,8 @@ def test_dummy_credentials_are_ready_to_send(kind: str):
     credentials = dummy_credentials(f"{kind}/never-saved")
     request = credentials.auth().apply(httpx.Request("GET", "http://x.test/"))
     assert type(credentials) is CREDENTIALS[kind]
-    assert {"authorization", "x-api-key"} & set(request.headers) or kind == "webhook-url"
+    proofs = {"authorization", "x-api-key", "webhook-signature"}
+    assert proofs & set(request.headers) or kind == "webhook-url"
     assert str(request.url) == "http://x.test/"
 
 

@@ -213,6 +213,14 @@ def test_item_that_failed_gets_its_next_steps(reason: str):
     assert fail_over(plain, campaign=campaign) is plain
 
 
+def test_item_fails_for_good_where_only_undelivered_messages_go_on():
+    """`fallback_on: [undelivered]`: what the provider refuses is no reason for another channel."""
+    data = fallback_job(BY_MAIL)
+    data["segments"][0]["fallback_on"] = ["undelivered"]
+    failed = Settlement(item=ITEM, status="failed", reason="refused", attempts=1, epoch=0)
+    assert fail_over(failed, campaign=make_campaign(**data)) is failed
+
+
 def test_step_whose_request_cannot_be_made_is_followed_by_the_next():
     """At the segment's own action nothing was sent, and the item is skipped as ever."""
     campaign = make_campaign(**fallback_job(BY_MAIL, AGAIN))

@@ -12,8 +12,8 @@ from pydantic_core import PydanticUndefined
 from clarion import documents
 from clarion.compiling import compile_job
 from clarion.errors import InputErrors
-from clarion.jobfile import PLANNED_KEYS, PLANNED_LISTS, load_job, parse_model
-from clarion.models import action, base, job, timing
+from clarion.jobfile import PLANNED_LISTS, load_job, parse_model
+from clarion.models import action, answers, base, handlers, job, subscribers, timing
 from clarion.models.job import ITEM_STATUSES, Job
 
 PAGE = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text(encoding="utf-8")
@@ -33,9 +33,23 @@ SECTIONS: dict[type[base.Model], str] = {
     action.RetryPolicy: "### Retry policy",
     action.BackoffPolicy: "Waits between tries:",
     action.ResponsePolicy: "### Response",
-    action.ErrorMapping: "What a refusal says:",
+    action.ErrorMapping: "What a refusal says, or a receipt where the template asks for `event`:",
+    answers.StatusMapping: "status means:",
+    answers.EventMapping: (
+        "Where a receipt names its call; only a [generic endpoint](receiver.md) asks for it, the modules of "
+        "providers know:"
+    ),
+    handlers.Handler: "## Handler",
+    handlers.Unsubscribe: "`unsubscribe`, or its scope alone:",
+    handlers.AddToList: "`add_to_list`, or the list alone:",
+    handlers.RemoveFromList: "`remove_from_list`, or the list alone:",
+    handlers.SetAttribute: "`set_attribute`:",
+    handlers.RunJob: "`run_job`, or the job alone:",
+    handlers.Notify: "`notify` of a handler:",
+    handlers.Emit: "`emit`, or the subscriber alone:",
     job.Schedule: "## Schedule",
     timing.Window: "## Window",
+    subscribers.Subscriber: "## Subscriber",
 }
 
 EXAMPLES: dict[str, type[base.Model]] = {
@@ -50,8 +64,10 @@ EXAMPLES: dict[str, type[base.Model]] = {
     "command": action.Command,
     "retry_policy": action.RetryPolicy,
     "response": action.ResponsePolicy,
+    "handler": handlers.Handler,
     "schedule": job.Schedule,
     "window": timing.Window,
+    "subscriber": subscribers.Subscriber,
 }
 
 
@@ -78,7 +94,7 @@ def told_default(default: Any) -> str:
 def test_every_model_of_the_file_has_a_section():
     """A model that a job can hold is documented here, or on the page on lists."""
     named = set(Job.model_json_schema()["$defs"]) | {"Job"}
-    assert named == {model.__name__ for model in SECTIONS} | {"FileList", "ItemsList"}
+    assert named == {model.__name__ for model in SECTIONS} | {"FileList", "ItemsList", "ManagedList"}
 
 
 @pytest.mark.parametrize("model", list(SECTIONS), ids=lambda model: model.__name__)
@@ -127,10 +143,10 @@ def test_errors_are_told_as_shown():
     assert str(caught.value).splitlines() == [line.strip() for line in shown[1].splitlines()]
 
 
-def test_every_key_of_a_later_version_is_named():
+def test_every_list_of_a_later_version_is_named():
     """What is refused as not honoured yet stands on the page."""
-    sentence = PAGE.split("- **Keys of later versions**")[1].split("\n- **")[0]
-    assert set(re.findall(r"`(\w+)`", sentence)) - {"response"} == PLANNED_KEYS | PLANNED_LISTS
+    sentence = PAGE.split("- **Lists of later versions**")[1].split("\n- **")[0]
+    assert set(re.findall(r"`(\w+)`", sentence)) == PLANNED_LISTS
 
 
 def test_numbers_and_statuses_are_those_of_the_code():

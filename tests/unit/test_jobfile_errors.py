@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from clarion.errors import InputError, InputErrors, JobError
-from clarion.jobfile import PLANNED_KEYS, PLANNED_LISTS, load_action, load_job, parse_model
+from clarion.jobfile import PLANNED_LISTS, load_action, load_job, parse_model
 from clarion.models.action import Action
 from clarion.models.job import Job
 from tests.unit.campaigns import SEND, job_data
@@ -40,27 +40,6 @@ def of_list(text: str, *, where: str = "include") -> str:
     return of_job(recipients=lists).removeprefix(f"recipients.{where}[0]")
 
 
-@pytest.mark.parametrize("key", sorted(PLANNED_KEYS - {"event", "status"}))
-@pytest.mark.parametrize("level", ["job", "segment", "action"])
-def test_key_of_a_later_version_is_refused_by_name(key: str, level: str):
-    """Ignored quiet hours are a legal problem: what is not honoured yet stops the job and says why."""
-    data = job_data()
-    where = {"job": "", "segment": "segments[0].", "action": "actions.send."}[level]
-    place = {"job": data, "segment": data["segments"][0], "action": data["actions"]["send"]}[level]
-    place[key] = []
-    try:
-        told = refusal(Job, data)
-    finally:
-        del place[key]
-    assert told == f"{where}{key}: is not honoured by this version yet, so it is refused rather than ignored"
-
-
-@pytest.mark.parametrize("key", ["event", "status"])
-def test_mapping_of_later_events_is_refused_by_name(key: str):
-    """How later events are read belongs to a version that reads them."""
-    assert "not honoured by this version yet" in of_action(f"response: {{{key}: {{}}}}")
-
-
 @pytest.mark.parametrize("kind", sorted(PLANNED_LISTS))
 def test_list_of_a_later_version_is_refused_by_name(kind: str):
     """A list that cannot be read yet is told as such alone, not as a file without a name."""
@@ -71,7 +50,7 @@ def test_list_of_a_later_version_is_refused_by_name(kind: str):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"nmae": 1}, "nmae: unknown key; expected one of actions, description, "),
+        ({"nmae": 1}, "nmae: unknown key; expected one of actions, conversion_days, "),
         ({"nmae": 1}, "(did you mean 'name'?)"),
         ({"a\nb": 1}, "['a\\nb']: unknown key"),
         ({"segments": [{"name": "a", "action": "send", "conditon": "x"}]}, "segments[0].conditon: unknown"),

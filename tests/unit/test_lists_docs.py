@@ -7,15 +7,16 @@ import pytest
 import yaml
 
 from clarion.lists import csv_files, report
-from clarion.models.lists import COMPRESSION_EXTENSIONS, FORMAT_BY_EXTENSION, FileList, ItemsList
+from clarion.models.lists import COMPRESSION_EXTENSIONS, FORMAT_BY_EXTENSION, FileList, ItemsList, ManagedList
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lists.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("model", [FileList, ItemsList])
-def test_page_has_every_option_with_its_description(model: type[FileList | ItemsList]):
+@pytest.mark.parametrize("model", [FileList, ItemsList, ManagedList])
+def test_page_has_every_option_with_its_description(model: type[FileList | ItemsList | ManagedList]):
     """Each field stands in the table of its kind of list, in the model's own words."""
-    section = PAGE.split("A list with `file`:")[1].split("A list with `items`:")[model is ItemsList]
+    word = next(iter(model.model_fields))
+    section = PAGE.split(f"A list with `{word}`:")[1].split("\nA list with")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", section.split("\n## ")[0], re.MULTILINE))
     assert rows == {name: field.description for name, field in model.model_fields.items()}
     assert all(description.endswith(".") for description in rows.values())
@@ -34,9 +35,10 @@ def test_page_examples_are_valid():
         for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
         for source in yaml.safe_load(block)
     ]
-    assert len(sources) == 6
+    assert len(sources) == 7
     for source in sources:
-        (ItemsList if "items" in source else FileList).model_validate(source)
+        kinds = {"items": ItemsList, "list": ManagedList}
+        next((kinds[word] for word in kinds if word in source), FileList).model_validate(source)
 
 
 def test_page_names_the_numbers_of_the_code():

@@ -29,11 +29,14 @@ def upgrade() -> None:
     _create_managed_list()
     _create_managed_list_item()
     _create_managed_list_change()
+    _create_webhook_token()
 
 
 def _change_run() -> None:
     op.add_column("run", sa.Column("parent_id", sa.Integer(), nullable=True))
     op.create_index("ix_run_parent_id", "run", ["parent_id"])
+    unfinished = "status NOT IN ('completed', 'unresolved', 'stopped', 'failed')"
+    op.create_index("run_unfinished", "run", ["id"], **_only(unfinished))
 
 
 def _change_run_item() -> None:
@@ -128,6 +131,7 @@ def _create_reaction() -> None:
         sa.PrimaryKeyConstraint("event_id", "handler"),
     )
     op.create_index("ix_reaction_run_id", "reaction", ["run_id"])
+    op.create_index("reaction_due", "reaction", ["due_at"], **_only("status = 'pending'"))
 
 
 def _create_webhook_delivery() -> None:
@@ -224,3 +228,15 @@ def _create_managed_list_change() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_managed_list_change_list_name", "managed_list_change", ["list_name"])
+
+
+def _create_webhook_token() -> None:
+    op.create_table(
+        "webhook_token",
+        sa.Column("endpoint", sa.String(), nullable=False),
+        sa.Column("token", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("endpoint", "token"),
+    )
+    op.create_index("ix_webhook_token_received_at", "webhook_token", ["received_at"])

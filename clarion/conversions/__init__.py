@@ -1,0 +1,1 @@
+"""Conversions: what recipients did afterwards, counted for the message that they had got."""

@@ -1,0 +1,1 @@
+"""What comes back from the world: verified, stored, acknowledged. Everything after that happens elsewhere."""

@@ -22,8 +22,8 @@ demo: setup ## run a campaign of 1,000 contacts against the sandbox and show its
 	$(BIN)/clarion demo
 
 test: setup ## run the whole test suite
-	@# One at a time to whoever is free; and last, on a quiet machine, what measures rates in real time.
-	$(BIN)/python -m pytest -n auto --maxschedchunk 1 -m "not alone"
+	@# What shares a server together; and last, on a quiet machine, what measures rates in real time.
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: setup ## format, lint, types and import directions

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,10 +32,25 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
 
 
+PREFECT_SERVERS = 2
+"""Workers that have a Prefect server: each costs half a minute of work, at its start and when idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long tests come first: else the last of them runs while all other workers have nothing left."""
+    """What shares a server stays with one worker (`--dist loadgroup`); the long tests come first.
+
+    Else each worker would start a server of every kind, and the last long test would run while all others
+    have nothing left.
+    """
     order = {"acceptance": 0, "integration": 1, "unit": 2}
     items.sort(key=lambda item: order[item.path.relative_to(TESTS).parts[0]])
+    for item in items:
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
+        if "installation" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("installation"))
+        elif "prefect_server" in fixtures:
+            share = zlib.crc32(item.path.name.encode()) % PREFECT_SERVERS
+            item.add_marker(pytest.mark.xdist_group(f"prefect-{share}"))
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def planned(url: str) -> list[str]:
             query = sa.text("SELECT id FROM run_item WHERE run_id = :run")
             ids = connection.scalars(query, {"run": run.id}).all()
     maker = LinkMaker(JOB, run_id=run.id, run_uid=run.uid, base_url="")
-    return [maker.link(number, URL, Stem("offer", URL)) for number in ids]
+    return [maker.link(number, 0, URL, Stem("offer", URL)) for number in ids]
 
 
 def item(row: int) -> PlannedItem:

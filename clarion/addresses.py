@@ -1,8 +1,8 @@
 """What the spellings of an address have in common, so that answers and suppressions find whom they mean.
 
-A list says `+44 7700 900123`, a provider `447700900123`, a person `0044 (0)...`: nobody here asks a numbering
-plan, because an answer comes without a country. So a number without its country code is another address than
-the one with it; recipients of type phone always have theirs.
+A list says `+44 7700 900123`, a provider `447700900123`, a person `0044 (0)7700 900123`: nobody here asks a
+numbering plan, because an answer comes without a country. So a number without its country code is another
+address than the one with it; recipients of type phone always have theirs.
 """
 
 import re
@@ -16,9 +16,14 @@ _SEPARATORS = dict.fromkeys(
     map(
         ord,
         " \t\u00a0\u2009\u202f\u200b\u200e\u200f\u202a\u202c\u2060\ufeff"  # blanks and invisible marks
-        "()-./\u00b7\u2010\u2011\u2012\u2013\u2014\u2212",  # dashes and dots
+        "-./\u00b7\u2010\u2011\u2012\u2013\u2014\u2212",  # dashes and dots
     )
 )
+_BRACKETS = dict.fromkeys(map(ord, "()"))
+_DIALLED_AT_HOME = re.compile(r"\A(\(?(?:\+|00)\(?(?!39|37[89])[1-9]\d{0,2}\)?)\(0\)", re.ASCII)
+"""A country code and the zero that is dialled within that country alone. In Italy, San Marino and the Vatican
+it belongs to the number."""
+
 _PHONE = re.compile(r"\+?(?:00)*(\d+)", re.ASCII)
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
@@ -27,8 +32,8 @@ def address_of(recipient: str) -> str:
     """The one spelling by which an address is stored and compared; it is its own.
 
     A phone number (nothing but digits and separators, at least five digits, perhaps after `tel:`, `sms:` or
-    `whatsapp:`) is its digits without `+` or `00`; an e-mail address (perhaps after `mailto:`) is in lower
-    case; anything else is itself without the blanks at its ends.
+    `whatsapp:`) is its digits without `+` or `00`, nor a `(0)` after its country code; an e-mail address
+    (perhaps after `mailto:`) is in lower case; anything else is itself without the blanks at its ends.
     """
     if recipient[:1] == "+" and recipient[1:2] != "0" and len(recipient) > FEWEST_DIGITS:
         digits = recipient[1:]
@@ -42,7 +47,10 @@ def address_of(recipient: str) -> str:
 def _phone(text: str) -> str | None:
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(char, char)) for char in unicodedata.normalize("NFKC", text))
-    found = _PHONE.fullmatch(text.translate(_SEPARATORS))
+    spelled = text.translate(_SEPARATORS)
+    if "(0)" in spelled:
+        spelled = _DIALLED_AT_HOME.sub(r"\1", spelled, count=1)
+    found = _PHONE.fullmatch(spelled.translate(_BRACKETS))
     digits = found[1] if found else ""
     return digits if len(digits) >= FEWEST_DIGITS else None
 

@@ -43,7 +43,9 @@ class Call:
 
     `is_last` tells the item's last call from those before it. `unanswered` is one without a definite answer,
     which has no invocation id therefore. `may_have_arrived` leaves out what a provider refused: nobody
-    answers that. `listens_until` is when its run stops to listen; None: not yet known.
+    answers that. `listens_until` is when its run stops to listen; None: not yet known. `attempt_id` is the
+    key of a call that the attempt log keeps. `sent_at` is by the database's clock, as a clue's `received_at`
+    is, and never after the call was made.
     """
 
     item_id: int
@@ -58,6 +60,7 @@ class Call:
     may_have_arrived: bool
     invocation_id: str | None = None
     listens_until: datetime | None = None
+    attempt_id: int | None = None
 
 
 SenderOf = Callable[[Call], str | None]
@@ -111,14 +114,18 @@ def by_recipient(calls: Iterable[Call], clue: Clue, sender_of: SenderOf) -> Call
     """The newest call to the event's recipient from its sender, of a run that listens.
 
     A sender that one of the two does not know is no obstacle. A receipt that names a call is never about one
-    whose id is known to be another: it is about a call without an answer, or about nobody's.
+    whose id is known to be another: it is about a call without an answer, or about nobody's. One with a
+    reference of somebody else's is nobody's, and nothing is about a call that was made after it came.
     """
+    if clue.is_receipt and clue.client_ref:
+        return None  # ours has been looked up
     return _newest(
         (
             call
             for call in calls
             if call.address == clue.recipient
             and call.may_have_arrived
+            and call.sent_at <= clue.received_at
             and listens(call, clue)
             and (call.unanswered or not clue.is_receipt or clue.invocation_id is None)
             and _same_sender(clue.sender, sender_of(call) if clue.sender else None)

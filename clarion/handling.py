@@ -12,13 +12,15 @@ import orjson
 from pydantic import ValidationError
 
 from clarion.campaign import Campaign, CompiledHandler
+from clarion.error_text import error_text, logged_error
 from clarion.errors import ClarionError
 from clarion.handlers import Occurrence, matching_handlers
 from clarion.ledger.answering import OutsideReaction
 from clarion.ledger.attribution import AttributedEvent
 from clarion.ledger.database import Database
-from clarion.ledger.reaction_writer import NewReaction, store_reactions
-from clarion.ledger.reactions import item_facts, runs_by_id, stored_event
+from clarion.ledger.outages import is_outage
+from clarion.ledger.reaction_writer import NewReaction, store_apart, store_reactions
+from clarion.ledger.reactions import give_up, item_facts, runs_by_id, stored_event
 from clarion.ledger.runs import REACTIONS, RunRecord
 from clarion.ledger.snapshots import campaign_of
 from clarion.models.subscribers import Subscriber
@@ -54,20 +56,51 @@ def handle_batch(
     """Handles events: stores the reactions to them, and calls them handled, in one transaction.
 
     Whatever breaks it off, an event has all its reactions or is still to be handled. What somebody else has
-    handled meanwhile is left alone.
+    handled meanwhile is left alone. An event that cannot be handled holds up no other: the batch is halved
+    until it is alone, and it is called handled with what went wrong.
 
     Args:
         database: The ledger.
         events: Attributed, in the order of their ids; those of no run are only called handled.
         subscribers: The installation's, who get events of the types that they asked for.
         now: What conditions see; None for this moment.
+
+    Raises:
+        LedgerError: The database is away, as SQLAlchemy's own errors tell too; nothing is given up for it.
     """
     if not events:
         return Handled(0, 0)
-    new = _reactions_to(database, events, now=now or datetime.now(UTC))
-    ids = [event.id for event in events]
-    count, stored = store_reactions(database, ids, new, subscribers=subscribers)
-    return Handled(count, stored)
+    now = now or datetime.now(UTC)
+    try:
+        new = _reactions_to(database, events, now=now)
+        ids = [event.id for event in events]
+        return Handled(*store_reactions(database, ids, new, subscribers=subscribers))
+    except Exception as exc:
+        if is_outage(exc):
+            raise
+        if len(events) == 1:
+            return _handled_alone(database, events[0], subscribers=subscribers, now=now)
+    half = len(events) // 2
+    parts = [
+        handle_batch(database, part, subscribers=subscribers, now=now)
+        for part in (events[:half], events[half:])
+    ]
+    return Handled(sum(part.events for part in parts), sum(part.reactions for part in parts))
+
+
+def _handled_alone(
+    database: Database, event: AttributedEvent, *, subscribers: Sequence[Subscriber], now: datetime
+) -> Handled:
+    """Handles an event that breaks a batch: each reaction that can be stored is, what cannot has failed."""
+    try:
+        new = _reactions_to(database, [event], now=now)
+        return Handled(*store_apart(database, event, new, subscribers=subscribers))
+    except Exception as exc:
+        if is_outage(exc):
+            raise
+        extra = {"event": event.uid}
+        logger.error("An event could not be handled: %s", logged_error(exc), extra=extra)  # noqa: TRY400
+        return Handled(give_up(database, event.id, error=error_text(exc)), 0)
 
 
 def _reactions_to(
@@ -107,8 +140,12 @@ def _with_handlers(database: Database, run: RunRecord) -> Campaign | None:
         return None
     try:
         return campaign_of(database, run.uid)
-    except (ClarionError, ValidationError):
-        logger.exception("The handlers of a run cannot be read: nothing reacts", extra={"run": run.uid})
+    except (ClarionError, ValidationError) as exc:
+        logger.error(  # noqa: TRY400  # the text may hold what the job holds
+            "The handlers of a run cannot be read, nothing reacts: %s",
+            logged_error(exc),
+            extra={"run": run.uid},
+        )
         return None
 
 
@@ -139,10 +176,17 @@ def _reaction(
     now: datetime,
 ) -> NewReaction:
     item = change = None
-    if handler.handler.kind == "action":
-        item = planned_reaction(campaign, handler, occurrence, event_id=event.id, run=run.scope(), now=now)
-    else:
-        change = rendered_change(campaign, handler, occurrence, run=run.scope())
+    try:
+        if handler.handler.kind == "action":
+            item = planned_reaction(
+                campaign, handler, occurrence, event_id=event.id, run=run.scope(), now=now
+            )
+        else:
+            change = rendered_change(campaign, handler, occurrence, run=run.scope())
+    except Exception as exc:  # noqa: BLE001  # whatever an event holds, it ends this reaction and no other
+        extra = {"event": event.uid, "handler": handler.name}
+        logger.error("A reaction could not be made: %s", logged_error(exc), extra=extra)  # noqa: TRY400
+        change = Change(values={}, error=error_text(exc))
     return NewReaction(
         run=run,
         campaign=campaign,

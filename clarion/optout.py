@@ -13,9 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from clarion.errors import SettingError
-from clarion.ledger.answer_tables import EVENT, SUPPRESSION
+from clarion.ledger.answer_tables import EVENT
 from clarion.ledger.suppressed_items import count_moves
-from clarion.ledger.suppressions import NewSuppression, add_suppressions, remove_suppressions
+from clarion.ledger.suppressions import (
+    BY_WORD,
+    NewSuppression,
+    add_suppressions,
+    by_word,
+    remove_suppressions,
+)
 from clarion.receiving.incoming import IncomingEvent
 from clarion.suppression import of_event
 
@@ -27,9 +33,6 @@ NONE = "none"
 LONGEST_MESSAGE = 100
 """Characters from which on nothing is a word any more."""
 
-BY_WORD = "opt-out word"
-"""Begins the reason of a suppression that a word made: only these an opt-in word takes back."""
-
 WORDS_BY_LANGUAGE = {
     "carriers": ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPT OUT"),
     "ar": ("توقف", "إلغاء الاشتراك"),
@@ -37,7 +40,31 @@ WORDS_BY_LANGUAGE = {
     "da": ("AFMELD", "STOP ALT"),
     "de": ("STOPP", "ABMELDEN", "ABBESTELLEN", "AUSTRAGEN"),
     "el": ("ΣΤΟΠ", "ΔΙΑΓΡΑΦΗ"),
-    "en": ("UNSUB", "REMOVE", "REMOVE ME", "OPTOUT", "STOP IT", "STOP PLEASE", "PLEASE STOP"),
+    "en": (
+        "UNSUB",
+        "REMOVE",
+        "REMOVE ME",
+        "PLEASE REMOVE ME",
+        "REMOVE ME PLEASE",
+        "OPT ME OUT",
+        "OPT OUT PLEASE",
+        "PLEASE OPT ME OUT",
+        "STOP IT",
+        "STOP NOW",
+        "STOP THIS",
+        "STOP PLEASE",
+        "PLEASE STOP",
+        "STOP THANKS",
+        "STOP THANK YOU",
+        "STOP TEXTING",
+        "STOP TEXTING ME",
+        "STOP MESSAGING ME",
+        "UNSUBSCRIBE ME",
+        "UNSUBSCRIBE PLEASE",
+        "PLEASE UNSUBSCRIBE",
+        "PLEASE UNSUBSCRIBE ME",
+        "TAKE ME OFF",
+    ),
     "es": ("BAJA", "ALTO", "PARAR", "CANCELAR", "DARME DE BAJA"),
     "fi": ("LOPETA", "PERU"),
     "fr": ("ARRÊT", "ARRÊTER", "ARRÊTEZ", "DÉSABONNER", "DÉSINSCRIRE", "ANNULER"),
@@ -65,9 +92,16 @@ CODES = ("1240", "21610")
 
 
 def word_key(text: str) -> str:
-    """What is left of a word where case, width, accents, punctuation and blanks do not count."""
+    """What is left of a word where case, width, accents, punctuation and blanks do not count.
+
+    Letters of other alphabets that look like Latin ones are those.
+    """
     letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    return unicodedata.normalize("NFC", "".join(char for char in letters if _counts(char)))
+    return unicodedata.normalize("NFC", "".join(char for char in letters if _counts(char))).translate(_ALIKE)
+
+
+_ALIKE = str.maketrans("асеіјорѕтухοερταικ", "aceijopstyxoeptaik")  # that is what they are
+"""Cyrillic and Greek letters that look like Latin ones, as capitals too."""
 
 
 def _counts(char: str) -> bool:
@@ -80,13 +114,16 @@ DEFAULT_WORDS = frozenset(word_key(word) for words in WORDS_BY_LANGUAGE.values()
 
 
 def is_opt_out(text: str | None, words: Collection[str] = DEFAULT_WORDS) -> bool:
-    """Whether a message is nothing but one of some words.
+    """Whether a message is nothing but one of some words, once or several times.
 
     Args:
         text: What the recipient wrote.
         words: As `word_key` spells them.
     """
-    return text is not None and len(text) <= LONGEST_MESSAGE and word_key(text) in words
+    if text is None or len(text) > LONGEST_MESSAGE:
+        return False
+    key = word_key(text)
+    return key in words or key[: (key + key).find(key, 1)] in words  # the shortest text that it repeats
 
 
 def opt_out_words() -> frozenset[str]:
@@ -151,9 +188,8 @@ def suppress_opt_outs(connection: Connection, endpoint: str, events: Sequence[In
         recipient, uid = str(event.recipient), uids.get(event.provider_event_id, "unknown")
         word = event.type == "recipient-response"
         if word and is_opt_out(event.text, back) and not is_opt_out(event.text, out):
-            made_by_word = SUPPRESSION.c.reason.startswith(BY_WORD)
             reason = of_event("opt-in word", uid)
-            remove_suppressions(connection, recipient, made_by_word, reason=reason, who=who)
+            remove_suppressions(connection, recipient, by_word(), reason=reason, who=who)
         else:
             what = BY_WORD if word else f"refused with {event.error_code}"
             new = NewSuppression(recipient=recipient, reason=of_event(what, uid), who=who)

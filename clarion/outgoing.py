@@ -5,6 +5,7 @@ refused comes again after what came later.
 """
 
 import asyncio
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import orjson
 
+from clarion.error_text import error_text, logged_error
 from clarion.errors import InputError
 from clarion.ledger.database import Database
 from clarion.ledger.webhooks import (
@@ -29,6 +31,8 @@ from clarion.sending.auth import RequestAuth
 from clarion.sending.signatures import ID_HEADER
 from clarion.sending.verdict import retry_after
 from clarion.sending.wire import Wire
+
+logger = logging.getLogger(__name__)
 
 DELAYS_SECONDS = (5, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400)
 """Before the second try, the third, ...: given up after a day and a half."""
@@ -185,9 +189,20 @@ class _Courier:
             response = await wire.handle_async_request(request)
         except InputError as error:  # the secret is not saved: somebody may save it
             return failure(delivery, error=error.message)
-        except httpx.RequestError as error:
-            return failure(delivery, error=f"{type(error).__name__}: {error}")
+        except httpx.RequestError as error:  # its text may hold the URL, which may be a secret
+            return failure(delivery, error=_without(f"{type(error).__name__}: {error}", subscriber.url))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this delivery's and no other's
+            extra = {"event": delivery.event["uid"], "subscriber": delivery.subscriber}
+            logger.error("A webhook could not be posted: %s", logged_error(error), extra=extra)  # noqa: TRY400
+            return failure(delivery, error=error_text(error))
         return judged(delivery, response)
+
+
+def _without(text: str, url: str) -> str:
+    """The text of an error; only its type where it tells of the URL more than the host."""
+    parts = httpx.URL(url)
+    told = (url, parts.raw_path.decode(), parts.path, parts.query.decode())
+    return text.partition(":")[0] if any(len(each) > 1 and each in text for each in told) else text
 
 
 def given_back(deliveries: Iterable[Delivery]) -> list[Outcome]:

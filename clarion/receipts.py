@@ -17,7 +17,7 @@ UNDELIVERED = "undelivered"
 the outcome of a call after which the item went on with its next step."""
 
 BY_RECEIPT = "receipt"
-"""The reason of an item whose call was never answered and whose receipt says that it was delivered."""
+"""The reason of what a receipt made succeeded: its call was never answered, or another was to follow."""
 
 MOST_CHARACTERS = 500
 """What of a status, a code or a reason is kept."""
@@ -188,19 +188,27 @@ class Standing:
     delivery: Delivery | None = None
 
 
-def told(standing: Standing, said: Delivery, reading: Reading) -> Standing:
+def told(standing: Standing, said: Delivery, reading: Reading, *, names_call: bool) -> Standing:
     """Where an item stands after a receipt for its last call, whatever came before it and in whatever order.
 
     A call without an answer is settled by what its receipts say for good: by the last of them, should another
-    come; it is not sent again then, if it waited for that. What the provider answered stays: a message that
-    it took and did not deliver is one that succeeded, undelivered.
+    come; it is not sent again then, if it waited for that. Until then it is enough that one names the call:
+    the provider has the message. What the provider answered stays: a message that it took and did not deliver
+    is one that succeeded, undelivered.
+
+    Args:
+        standing: Where it stood.
+        said: What the receipt says.
+        reading: What the action's statuses mean.
+        names_call: Whether the receipt says itself which call it is about; else its recipient tells.
     """
     delivery = last_word((said, *([standing.delivery] if standing.delivery else [])), reading)
     assert delivery is not None  # noqa: S101  # of at least one
     after = replace(standing, delivery=delivery)
     unanswered = standing.status == "unknown" or (standing.status == "pending" and standing.in_doubt)
-    if delivery.kind == "info" or not (unanswered or standing.reason in {BY_RECEIPT, UNDELIVERED}):
+    says_enough = names_call or delivery.kind != "info"
+    if not says_enough or not (unanswered or standing.reason in {BY_RECEIPT, UNDELIVERED}):
         return after
-    if delivery.kind == "succeeded":
+    if delivery.kind != "failed":
         return replace(after, status="succeeded", reason=BY_RECEIPT, in_doubt=False)
     return replace(after, status="failed", reason=UNDELIVERED, in_doubt=False)

@@ -1,8 +1,9 @@
 """From a run item to the HTTP request that is sent for it."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import httpx
@@ -128,20 +129,31 @@ def _form_text(value: Any) -> str:
 def _url(action: CompiledAction, scope: Mapping[str, Any], against: httpx.URL | None) -> httpx.URL:
     text = action.url.render_text(scope).strip()
     where = f"actions.{action.name}.command.url"
-    return _parsed(text, where=where) if against is None else _redirected(text, str(against), where=where)
+    written = action.action.command.url
+    if against is None:
+        return _parsed(text, written, where=where)
+    return _redirected(text, written, str(against), where=where)
 
 
 @lru_cache(maxsize=1024)
-def _redirected(text: str, against: str, *, where: str) -> httpx.URL:
+def _redirected(text: str, written: str, against: str, *, where: str) -> httpx.URL:
     """The URL at another host. The user and password of the URL are for the host that it names."""
     base = httpx.URL(against)
-    path = base.raw_path.partition(b"?")[0].rstrip(b"/") + _parsed(text, where=where).raw_path
+    path = base.raw_path.partition(b"?")[0].rstrip(b"/") + _parsed(text, written, where=where).raw_path
     return base.copy_with(raw_path=path)
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str, *, where: str) -> httpx.URL:
-    """The URL, parsed once where it is the same for many items: that takes 10 us."""
+def _parsed(text: str, written: str, *, where: str) -> httpx.URL:
+    """The URL, parsed once where it is the same for many items: that takes 10 us.
+
+    Args:
+        text: As it rendered.
+        written: Its template.
+        where: The template's path.
+    """
+    if text != written:
+        _check_place(text, written, where=where)
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
@@ -149,3 +161,52 @@ def _parsed(text: str, *, where: str) -> httpx.URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise RenderError(f"{where}: renders to no absolute http or https URL")
     return url
+
+
+_DOTS = re.compile(r"[/\\](?:\.|%2e){1,2}(?:[/\\?#]|$)", re.IGNORECASE)
+
+
+class _Written(NamedTuple):
+    """What a URL's template writes itself. `queries` is None where values bring no path, or the whole URL."""
+
+    fragment: bool
+    dots: bool
+    queries: int | None
+    last: str
+    """What stands between the last value of the path and its query."""
+
+
+@lru_cache(maxsize=256)
+def _written_in(template: str) -> _Written:
+    path, query, _ = template.partition("?")
+    fixed = "{" not in path or template[0] == "{"
+    return _Written(
+        "#" in template,
+        _DOTS.search(template) is not None,
+        None if fixed else template.count("?"),
+        path.rpartition("}")[2] if query else "",
+    )
+
+
+def _check_place(text: str, template: str, *, where: str) -> None:
+    """Refuses a value that would lead elsewhere: `urlencode` leaves dots and slashes as they are.
+
+    What the template itself has of dots, `?` and `#` may stand.
+
+    Raises:
+        RenderError: A value brings a `.` or `..` of a path, a `#`, or a `?` that ends the path.
+    """
+    written = _written_in(template)
+    if "#" in text and not written.fragment:
+        raise _misplaced("#", where=where)
+    odd = "/." in text or "%2" in text or "\\" in text
+    if odd and not written.dots and _DOTS.search(text.partition("?")[0]):
+        raise _misplaced("a path of dots", where=where)
+    if written.queries is not None and text.count("?") > written.queries:
+        path = text.partition("?")[0]
+        if not written.last or not path.endswith(written.last):
+            raise _misplaced("?", where=where)
+
+
+def _misplaced(what: str, *, where: str) -> RenderError:
+    return RenderError(f"{where}: a value brings {what} into the URL; `urlencode` it, or put it elsewhere")

@@ -33,6 +33,11 @@ def secret_key() -> bytes:
     return _key(os.environ.get(SECRET_KEY_SETTING), clarion_home() / KEY_FILE)
 
 
+def key_place() -> str:
+    """Where the key of this installation is from: the setting's name, or the file."""
+    return SECRET_KEY_SETTING if os.environ.get(SECRET_KEY_SETTING) else str(clarion_home() / KEY_FILE)
+
+
 def sign(message: bytes, *, purpose: str, size: int = SIGNATURE_BYTES) -> bytes:
     """The first `size` bytes of the HMAC-SHA-256 of a message, with a key of its own for each purpose."""
     return hmac.digest(purpose_key(secret_key(), purpose), message, "sha256")[:size]
@@ -46,6 +51,11 @@ def verify(message: bytes, signature: bytes, *, purpose: str, size: int = SIGNAT
 def keyed_hash(address: str) -> str:
     """64 hexadecimal digits that an address is known again by; without the key they tell nobody whose."""
     return sign(address.encode(), purpose="address", size=32).hex()
+
+
+def key_fingerprint() -> str:
+    """16 hexadecimal digits that tell this installation's key from others, and nothing of the key."""
+    return sign(b"", purpose="fingerprint").hex()
 
 
 @lru_cache(maxsize=64)

@@ -26,8 +26,9 @@ from cli.times import parse_time
 HELP = """
 Show what happened: calls, receipts, answers, clicks, and what became of a run's items; the newest first.
 
-Without RUN it is what came back, of all runs. What no rule finds a run item for is listed by --unattributed;
-`attribute EVENT RUN_ITEM` says by hand whose it is: then it counts, and the job's handlers are asked.
+Without RUN (or `--run RUN`, the same) it is what came back, of all runs. What no rule finds a run item for is
+listed by --unattributed; `attribute EVENT RUN_ITEM` says by hand whose it is: then it counts, and the job's
+handlers are asked.
 
 Examples:
 
@@ -77,6 +78,7 @@ def events(
         typer.Argument(metavar="[RUN | attribute EVENT RUN_ITEM]", help="A run, or what to attribute."),
     ] = None,
     *,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="As the argument RUN.")] = None,
     type: Annotated[  # noqa: A002  # the option's name
         list[str] | None, typer.Option(metavar="TYPE", help="Only this type; repeat for several.")
     ] = None,
@@ -124,7 +126,7 @@ def events(
         check_known(each, EVENT_TYPES, what="type of event", option="--type")
     with Database() as database:
         wanted = EventFilter(
-            run=run_named(database, words[0]).id if words else None,
+            run=_run(database, [*words, *([run] if run is not None else [])]),
             types=type or (),
             recipient=_told(recipient, "--recipient"),
             since=parse_time(since, "--since"),
@@ -141,6 +143,16 @@ def events(
         found = chain.from_iterable(pages)
         first = 0 if whole else ((page or 1) - 1) * page_size
         _WRITERS[format](found if whole else islice(found, first, first + page_size))
+
+
+def _run(database: Database, named: Sequence[str]) -> int | None:
+    """The key of the run that is named, as the argument, as the option, or as both."""
+    runs = {run_named(database, each).id for each in dict.fromkeys(named)}
+    if len(runs) > 1:
+        raise SettingError(
+            f"{named[1]!r} is another run than {named[0]!r}", where="--run", expected="one run"
+        )
+    return next(iter(runs), None)
 
 
 def _told(text: str | None, option: str) -> str | None:

@@ -179,7 +179,7 @@ def _none_of(run: RunRecord, statuses: Sequence[str], reasons: Sequence[str]) ->
 def flat_item(row: dict[str, Any]) -> dict[str, Any]:
     """An item for an export: times as ISO text, the attributes as `item`."""
     flat = {name: row[name] for name in ITEM_FIELDS}
-    for name in ("claimed_at", "settled_at", "due_at"):
+    for name in ("claimed_at", "settled_at", "due_at", "delivered_at"):
         flat[name] = flat[name] and flat[name].isoformat()
     return {**flat, "item": row["item"]}
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from prefect import flow
 
+from clarion.error_text import logged_error
 from clarion.handling import Handled
 from clarion.ledger.answering import SOON_SECONDS, is_any_received
 from clarion.ledger.deliveries import reopen_left
@@ -115,8 +116,8 @@ class Handling:
 def _post() -> None:
     try:
         deliver_webhooks(seconds=POST_SECONDS)
-    except Exception:
-        logger.exception("Webhooks could not be posted")
+    except Exception as exc:  # noqa: BLE001  # they are posted the next time
+        logger.error("Webhooks could not be posted: %s", logged_error(exc))  # noqa: TRY400
 
 
 @flow(name="handle-events", persist_result=False)
@@ -171,8 +172,10 @@ class Drainer:
                 try:
                     handled = handling.turn()
                     soon = handling.busy or handling.waits()
-                except Exception:
-                    logger.exception("Events could not be handled; they are kept")
+                except Exception as exc:  # noqa: BLE001  # they are handled the next time
+                    logger.error(  # noqa: TRY400  # the text may hold what somebody wrote
+                        "Events could not be handled, they are kept: %s", logged_error(exc)
+                    )
                     self._over.wait(REST_SECONDS)
                     continue
                 if not handled.events:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any
 
+from clarion.error_text import logged_error
 from clarion.ledger.answering import SOON_SECONDS, due_actions, finish, may_go_on, runs_to_answer
 from clarion.ledger.claims import Slice
 from clarion.ledger.control import enforce_control
@@ -75,9 +76,11 @@ class Answering:
             elif live_workers(ledger(), run.id):
                 self._rests_until[run.id] = time.monotonic() + RENEW_SECONDS
             _end(run)
-        except Exception:
+        except Exception as exc:  # noqa: BLE001  # it is tried again
             self._rests_until[run.id] = time.monotonic() + REST_SECONDS
-            logger.exception("Reactions could not be sent", extra={"run": run.uid})
+            logger.error(  # noqa: TRY400  # the text may hold a credential
+                "Reactions could not be sent: %s", logged_error(exc), extra={"run": run.uid}
+            )
 
 
 class _SendingRun:

@@ -36,6 +36,7 @@ PREFECT_SERVERS = 2
 """Workers that have a Prefect server: each costs half a minute of work, at its start and when idle."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares a server stays with one worker (`--dist loadgroup`); the long tests come first.
 

@@ -3,11 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
+import orjson
 from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
 
 from clarion.errors import InputError
 from clarion.models.base import Json, Model, Text
-from clarion.receiving.reading import MOST_ID_CHARACTERS
+from clarion.receiving.nesting import is_deep
+from clarion.receiving.reading import FIRST_YEAR, MOST_ID_CHARACTERS
+from clarion.templating.limits import MAX_DEPTH
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the clock of whoever tells of a conversion may be ahead of ours."""
@@ -36,10 +39,21 @@ class Conversion(Model):
 
     @field_validator("occurred_at")
     @classmethod
-    def _not_to_come(cls, occurred_at: datetime | None) -> datetime | None:
+    def _in_our_time(cls, occurred_at: datetime | None) -> datetime | None:
+        if occurred_at is not None and occurred_at.year < FIRST_YEAR:
+            raise ValueError(f"lies before {FIRST_YEAR}")
         if occurred_at is not None and occurred_at > datetime.now(UTC) + CLOCK_SKEW:
             raise ValueError("lies in the future")
         return occurred_at
+
+    @field_validator("data")
+    @classmethod
+    def _can_be_stored(cls, data: dict[str, Json]) -> dict[str, Json]:
+        try:
+            orjson.dumps(data)
+        except orjson.JSONEncodeError:
+            raise ValueError("holds a number of more than 64 bits; write it as text") from None
+        return data
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
@@ -54,6 +68,8 @@ def parse_conversion(body: bytes) -> Conversion:
     Raises:
         InputError: It is none; what was given is never in the message.
     """
+    if is_deep(body):
+        raise InputError(f"is nested deeper than {MAX_DEPTH} levels")
     try:
         return Conversion.model_validate_json(body)
     except ValidationError as exc:

@@ -80,21 +80,23 @@ class _Conversions:
         return answer
 
     async def _store(self, conversion: Conversion) -> Response:
+        clicked = await self._clicked(conversion.click)
         hints = Hints(
-            clicked_item_id=await self._clicked_item(conversion.click),
+            clicked_item_id=None if clicked is None else clicked.run_item_id,
+            clicked_step=0 if clicked is None else clicked.step,
             client_ref=conversion.client_ref,
             recipient=conversion.recipient,
         )
         touch, new = await asyncio.to_thread(self._write, conversion, hints)
         return JSONResponse({"new": new, "attributed_by": None if touch is None else touch.rule})
 
-    async def _clicked_item(self, text: str | None) -> int | None:
-        """The run item of a link that a template of this installation made."""
+    async def _clicked(self, text: str | None) -> LinkToken | None:
+        """The token of a link that a template of this installation made."""
         body = None if text is None else self._signer.body(text)
         token = None if body is None else LinkToken.unpacked(body)
         if token is None or await self._destinations.stem(token) is None:
             return None
-        return token.run_item_id
+        return token
 
     def _write(self, conversion: Conversion, hints: Hints) -> tuple[Touch | None, bool]:
         occurred_at = conversion.occurred_at or datetime.now(UTC)

@@ -27,6 +27,7 @@ FIRST_WAIT_SECONDS = 10.0
 """After the first failure; each further wait is four times as long: the last try comes after 14 minutes."""
 
 STOPPED = "stopped"
+DONE = "done"
 
 _PARENT = RUN.alias("parent")
 
@@ -176,25 +177,45 @@ def claim_outside(database: Database, *, most: int) -> list[OutsideReaction]:
     return sorted(claimed, key=lambda each: each.event_id)
 
 
-def settle_outside(database: Database, reaction: OutsideReaction, *, error: str | None, final: bool) -> str:
+def begin_once(database: Database, reaction: OutsideReaction) -> bool:
+    """Calls an outside reaction done before it is: whatever crashes from here on, nobody does it again.
+
+    Returns:
+        Whether it is the caller's to do; another process may have taken it up since it was claimed.
+    """
+    begun = REACTION.update().where(_as_claimed(reaction), REACTION.c.status == PENDING)
+    with database.write() as connection:
+        return bool(connection.execute(begun.values(status=DONE, due_at=None)).rowcount)
+
+
+def settle_outside(
+    database: Database, reaction: OutsideReaction, *, error: str | None, final: bool, begun: bool = False
+) -> str:
     """Records what became of an outside reaction; its status: done, failed, or pending to be tried again.
 
     Args:
         database: The ledger.
         reaction: As it was claimed; one that another process has taken up since is left to that.
         error: What went wrong; None where nothing did.
-        final: Whether another try would come to the same.
+        final: Whether another try would come to the same, or might do a second time what was done.
+        begun: Whether `begin_once` has called it done.
     """
     again = error is not None and not final and reaction.attempts < MOST_TRIES
-    status = "pending" if again else "done" if error is None else "failed"
-    mine = (
+    status = "pending" if again else DONE if error is None else "failed"
+    with database.write() as connection:
+        now = connection.execute(sa.select(utc_now())).scalar_one()
+        wait = timedelta(seconds=FIRST_WAIT_SECONDS * 4 ** (reaction.attempts - 1))
+        settled = REACTION.update().where(
+            _as_claimed(reaction), REACTION.c.status == (DONE if begun else PENDING)
+        )
+        connection.execute(settled.values(status=status, error=error, due_at=now + wait if again else None))
+    return status
+
+
+def _as_claimed(reaction: OutsideReaction) -> sa.ColumnElement[bool]:
+    """Its row, as long as nobody has claimed it since."""
+    return (
         (REACTION.c.event_id == reaction.event_id)
         & (REACTION.c.handler == reaction.handler)
         & (REACTION.c.attempts == reaction.attempts)
     )
-    with database.write() as connection:
-        now = connection.execute(sa.select(utc_now())).scalar_one()
-        wait = timedelta(seconds=FIRST_WAIT_SECONDS * 4 ** (reaction.attempts - 1))
-        settled = REACTION.update().where(mine, REACTION.c.status == PENDING)
-        connection.execute(settled.values(status=status, error=error, due_at=now + wait if again else None))
-    return status

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Row
 from clarion.attribution import listens_until
 from clarion.ledger.answer_tables import EVENT
 from clarion.ledger.database import Database, utc_now
-from clarion.ledger.deliveries import Receipt, lock_last_calls, record_receipts
+from clarion.ledger.deliveries import Receipt, is_as_found, lock_called, record_receipts
 from clarion.ledger.matching import Match, match_events
 from clarion.ledger.runs import REACTIONS
 from clarion.ledger.snapshots import Campaigns, campaigns_of
+from clarion.ledger.suppressed_answers import suppress_answered
 from clarion.ledger.tables import RUN, RUN_ITEM
 from clarion.ledger.workers import reap_workers
 from clarion.reactions import item_of
@@ -169,9 +170,13 @@ def record(
         The ids of the receipts that have to wait: their calls are being made, or have changed.
     """
     read = {match.event.id: _read(match, campaigns) for match in matches if match.is_receipt}
-    last = [match for match in matches if match.event.id in read and match.call and match.call.is_last]
-    rows = lock_last_calls(connection, [match.call for match in last if match.call])
-    waits = {match.event.id for match in last if match.call and match.call.item_id not in rows}
+    telling = [match for match in matches if match.event.id in read and _tells(match, read[match.event.id])]
+    rows = lock_called(connection, [match.call for match in telling if match.call])
+    waits = {
+        match.event.id
+        for match in telling
+        if match.call and not is_as_found(rows[match.call.item_id], match.call)
+    }
     settled = [match for match in matches if match.event.id not in waits]
     if settled:
         values = [_values(match, read.get(match.event.id), by=by) for match in settled]
@@ -181,15 +186,22 @@ def record(
             call=match.call,
             said=read[match.event.id],
             reading=_receipt_of(match, campaigns).reading,
+            names_call=match.rule != "recipient",
             came_at=match.event.received_at,
             invocation_id=match.event.invocation_id,
         )
-        for match in last
+        for match in telling
         if match.call and match.event.id not in waits
     ]
     if receipts:
         record_receipts(connection, receipts, rows, campaigns)
+    suppress_answered(connection, settled, read)
     return waits
+
+
+def _tells(match: Match, said: Delivery) -> bool:
+    """Whether a receipt may change its item: one of the last call, or of any call that arrived."""
+    return match.call is not None and (match.call.is_last or said.kind == "succeeded")
 
 
 def _receipt_of(match: Match, campaigns: Campaigns) -> CompiledReceipt:

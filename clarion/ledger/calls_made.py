@@ -7,7 +7,7 @@ that no two items of a run share.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -26,6 +26,9 @@ V = TypeVar("V")
 
 LOOKED_UP = 500
 """Values of one statement."""
+
+LOGGED_WITHIN = timedelta(seconds=2)
+"""So long after its answer a call may be logged; results are committed at least every second."""
 
 _ITEM = tuple(
     RUN_ITEM.c[name]
@@ -174,11 +177,11 @@ def _calls(item: Row[Any], attempts: Iterable[Row[Any]]) -> Iterator[Call]:
         epoch = 0 if key is None or key.epoch is None else key.epoch
         yield Call(
             **shared, step=each.step, epoch=epoch, action=each.action, address=address_of(each.recipient),
-            sent_at=each.attempted_at,
+            sent_at=each.attempted_at - timedelta(milliseconds=each.latency_ms or 0) - LOGGED_WITHIN,
             is_last=called and (each.step, epoch) == (item.step, item.epoch),  # a resend is the same message
             unanswered=each.outcome in _UNANSWERED,
             may_have_arrived=each.outcome in _UNANSWERED or each.outcome == UNDELIVERED,
-            invocation_id=each.invocation_id,
+            invocation_id=each.invocation_id, attempt_id=each.id,
         )  # fmt: skip
 
 

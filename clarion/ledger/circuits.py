@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from clarion.ledger.arrivals import HAS_ARRIVED, NO_DELIVERY
 from clarion.ledger.database import Database
 from clarion.ledger.runs import count_changes
 from clarion.ledger.second_tries import log_last_calls
@@ -44,10 +45,16 @@ def give_back_tries(database: Database, run_id: int, burned: Mapping[int, int]) 
             item = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.id == item_id)
             left = RUN_ITEM.c.attempts - count
             attempts = sa.case((left > 0, left), else_=0)
-            exhausted = item & (RUN_ITEM.c.status == "failed") & (RUN_ITEM.c.reason == EXHAUSTED)
+            failed = item & (RUN_ITEM.c.status == "failed") & ~HAS_ARRIVED
+            exhausted = failed & (RUN_ITEM.c.reason == EXHAUSTED)
             log_last_calls(connection, exhausted)
             again = {"status": "pending", "reason": None, "epoch": RUN_ITEM.c.epoch + 1, "latency_ms": None}
-            again |= {"claim_token": None, "settled_at": None, "due_at": None, "attempts": attempts}
+            again |= {
+                "claim_token": None,
+                "settled_at": None,
+                "due_at": None,
+                "attempts": attempts,
+            } | NO_DELIVERY
             back = connection.execute(RUN_ITEM.update().where(exhausted).values(again)).rowcount
             pending = item & (RUN_ITEM.c.status == "pending") & (RUN_ITEM.c.attempts > 0)
             if not back:

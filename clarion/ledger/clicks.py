@@ -24,7 +24,7 @@ Visitor = Literal["head", "prefetch", "scanner"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Click:
-    """A link that was followed; `visitor` None means by a person."""
+    """A link that was followed; `visitor` None means by a person, `step` is which of the item sent it."""
 
     run_id: int
     run_item_id: int
@@ -32,13 +32,15 @@ class Click:
     visitor: Visitor | None
     occurred_at: datetime
     user_agent: str
+    step: int = 0
 
 
 def store_clicks(connection: Connection, clicks: Sequence[Click]) -> None:
     """Stores clicks as events, in their order.
 
     A machine's is stored as `handled`, its `status` tells which kind it was: no handler takes it for a
-    person's. One whose run item is not in this ledger keeps the name of its link alone.
+    person's. One whose run item is not in this ledger keeps the name of its link alone. Recipient and action
+    are those of the message that had the link, also where the item is at a later step by now.
 
     Two statements, however many clicks: each gives up the interpreter's lock, and a busy event loop keeps it
     for 5 ms. So a click costs 40 us, where 64 share a transaction.
@@ -48,15 +50,20 @@ def store_clicks(connection: Connection, clicks: Sequence[Click]) -> None:
         clicks: Any number.
     """
     dialect = connection.dialect.name
-    items = _items(connection, {click.run_item_id for click in clicks})
-    rows = orjson.dumps([_row(click, items.get(click.run_item_id)) for click in clicks]).decode()
+    items = _items(connection, {(click.run_item_id, click.step) for click in clicks})
+    rows = orjson.dumps(
+        [_row(click, items.get((click.run_item_id, click.step))) for click in clicks]
+    ).decode()
     connection.execute(_INSERTS[dialect], {"rows": rows})
 
 
-def _items(connection: Connection, ids: Collection[int]) -> dict[int, Row[Any]]:
-    numbers = orjson.dumps(sorted(ids)).decode()
-    found = connection.execute(_ITEMS[connection.dialect.name], {"ids": numbers})
-    return {row.id: row for row in found}
+def _items(
+    connection: Connection, messages: Collection[tuple[int, int]]
+) -> Mapping[tuple[int, int], Row[Any]]:
+    """By id and step, each that is there."""
+    given = orjson.dumps([{"id": number, "step": step} for number, step in sorted(messages)]).decode()
+    found = connection.execute(_ITEMS[connection.dialect.name], {"messages": given})
+    return {(row.id, row.sent_step): row for row in found}
 
 
 def _row(click: Click, item: Row[Any] | None) -> dict[str, Any]:
@@ -120,14 +127,26 @@ _INSERTS = {
         values=[f"{name} AT TIME ZONE 'UTC'" if name == "occurred_at" else name for name in _COLUMNS],
     ),
 }
+
+
+def _of_messages(given: str) -> sa.TextClause:
+    """The run items of messages; what a step before the item's own sent stands in its last attempt."""
+    sent = {
+        name: f"CASE WHEN given.step = i.step THEN i.{name} ELSE (SELECT a.{name} FROM attempt a "  # noqa: S608
+        f"WHERE a.run_item_id = i.id AND a.step = given.step ORDER BY a.id DESC LIMIT 1) END AS {name}"
+        for name in ("recipient", "action")
+    }
+    columns = f"i.id, given.step AS sent_step, i.run_id, i.segment, {', '.join(sent.values())}"
+    return sa.text(f"SELECT {columns} FROM {given} JOIN run_item i ON i.id = given.id")  # noqa: S608  # names of ours
+
+
 _ITEMS = {
-    "sqlite": sa.text(
-        "SELECT id, run_id, recipient, action, segment FROM run_item "
-        "WHERE id IN (SELECT value FROM json_each(:ids))"
+    "sqlite": _of_messages(
+        "(SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.step') AS step "
+        "FROM json_each(:messages)) AS given"
     ),
-    "postgresql": sa.text(
-        "SELECT id, run_id, recipient, action, segment FROM run_item WHERE id IN "
-        "(SELECT CAST(each AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS each)"
+    "postgresql": _of_messages(
+        "json_to_recordset(CAST(:messages AS json)) AS given (id bigint, step bigint)"
     ),
 }
 

@@ -4,6 +4,7 @@ That is the message of the last click of a person within the job's `conversion_d
 the last message that may have arrived in that time. What belongs to none is kept without one.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,9 +48,13 @@ class Touch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Hints:
-    """By what the message behind a conversion is found, the surest first; what is not known is None."""
+    """By what the message behind a conversion is found, the surest first; what is not known is None.
+
+    `clicked_step` is the step of the clicked item that sent the message with the link.
+    """
 
     clicked_item_id: int | None = None
+    clicked_step: int = 0
     client_ref: str | None = None
     recipient: str | None = None
 
@@ -63,7 +68,7 @@ def touch_before(connection: Connection, hints: Hints, *, at: datetime) -> Touch
         at: When the conversion occurred.
     """
     if hints.clicked_item_id is not None:
-        found = _last_touch(connection, {hints.clicked_item_id}, at=at, by_token=True)
+        found = _last_touch(connection, {hints.clicked_item_id}, at=at, clicked_step=hints.clicked_step)
         if found is not None:
             return found
     reference = parse_reference(hints.client_ref)
@@ -102,53 +107,64 @@ def _last_touch(
     at: datetime,
     run_uid: str | None = None,
     address: str | None = None,
-    by_token: bool = False,
+    clicked_step: int | None = None,
 ) -> Touch | None:
-    """The last click, else the last message, of some items; of one run or to one address where that is given.
+    """The last click, else the last message, of some items; of one run, address or step where that is given.
 
     A click that a token proves counts also where its visitor seemed to be a machine.
     """
     items = contacted_items(connection, ids)
-    clicks = _clicks(connection, items, at=at, machines=by_token)
+    clicks = _clicks(connection, items, at=at, machines=clicked_step is not None)
     days = _conversion_days(connection, {item.row.run_id for item in items.values()})
     touches = (
         touch
         for number, item in items.items()
         if run_uid in {None, item.row.uid}
-        for touch in _touches(item, clicks.get(number), address)
+        for touch in _touches(item, clicks.get(number, {}), address=address, step=clicked_step)
         if at - days[touch.run_id] <= touch.at <= at + CLOCK_SKEW
     )
     return max(touches, default=None)
 
 
-def _touches(item: ContactedItem, clicked_at: datetime | None, address: str | None) -> list[Touch]:
+def _touches(
+    item: ContactedItem, clicked_at: Mapping[str, datetime], *, address: str | None, step: int | None
+) -> list[Touch]:
+    """The messages of an item, and for each address that a link was followed from the last one to it."""
     row = item.row
     sent = [
         Touch(False, call.sent_at, row.id, row.run_id, call.action, row.segment, call.address)
         for call in item.calls
-        if call.may_have_arrived and address in {None, call.address}
+        if call.may_have_arrived and address in {None, call.address} and step in {None, call.step}
     ]
-    if not sent or clicked_at is None:
-        return sent
-    return [*sent, max(sent)._replace(clicked=True, at=clicked_at)]
+    last = {touch.address: touch for touch in sorted(sent)}
+    return sent + [
+        last[each]._replace(clicked=True, at=at) for each, at in clicked_at.items() if each in last
+    ]
 
 
 def _clicks(
     connection: Connection, ids: Collection[int], *, at: datetime, machines: bool
-) -> Mapping[int, datetime]:
-    """When a link of each item was followed last before a time."""
+) -> Mapping[int, Mapping[str, datetime]]:
+    """When a link of each item was followed last before a time, by the address that had got it."""
     of_people = () if machines else (EVENT.c.status.is_(None),)
     last = (
-        sa.select(EVENT.c.run_item_id, sa.func.max(EVENT.c.occurred_at, type_=EVENT.c.occurred_at.type))
+        sa.select(
+            EVENT.c.run_item_id,
+            EVENT.c.recipient,
+            sa.func.max(EVENT.c.occurred_at, type_=EVENT.c.occurred_at.type),
+        )
         .where(
             EVENT.c.run_item_id.in_(ids),
             EVENT.c.type == "click",
             EVENT.c.occurred_at <= at + CLOCK_SKEW,
             *of_people,
         )
-        .group_by(EVENT.c.run_item_id)
+        .group_by(EVENT.c.run_item_id, EVENT.c.recipient)
     )
-    return {number: moment for number, moment in connection.execute(last)}  # noqa: C416  # rows are no pairs
+    found: dict[int, dict[str, datetime]] = defaultdict(dict)
+    for number, address, moment in connection.execute(last):
+        found[number][address or ""] = moment  # nobody's, once it was forgotten
+    return found
 
 
 def _conversion_days(connection: Connection, run_ids: Collection[int]) -> Mapping[int, timedelta]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from clarion.addresses import address_of
 from clarion.receiving.incoming import IncomingEvent
+from clarion.receiving.nesting import shallow
 
 STORED_AT_ONCE = 200
 """Rows of one INSERT, handed to the driver as they are: less than half of what SQLAlchemy's own takes."""
@@ -32,7 +33,8 @@ SQL_NOW = {"sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')", "postgresql": "c
 def store_events(connection: Connection, endpoint: str, events: Sequence[IncomingEvent]) -> list[int]:
     """Stores events as `received`; one that this endpoint has already is left as it is.
 
-    `recipient` and `sender` are stored as `address_of` spells them, so that an index finds them.
+    `recipient` and `sender` are stored as `address_of` spells them, so that an index finds them; what is
+    nested too deeply in `data` for templates and handlers, as text.
 
     Args:
         connection: A transaction that may write; the caller commits before it acknowledges.
@@ -66,7 +68,7 @@ def _row(endpoint: str, event: IncomingEvent, *, dialect: str) -> tuple[Any, ...
         _time(event.occurred_at, dialect=dialect),
         None if event.recipient is None else address_of(event.recipient),
         None if event.sender is None else address_of(event.sender),
-        orjson.dumps(event.data).decode(),
+        shallow(orjson.dumps(event.data)).decode(),
         *(getattr(event, name) for name in _PLAIN),
     )
 

@@ -18,7 +18,8 @@ LOOK_BACK_RUNS = 1_000
 
 ITEM_FIELDS = (
     "row", "segment", "recipient", "status", "reason", "action", "attempts", "status_code", "invocation_id",
-    "error_code", "error", "latency_ms", "claimed_at", "settled_at", "due_at",
+    "error_code", "error", "latency_ms", "claimed_at", "settled_at", "due_at", "delivery",
+    "delivery_status", "delivery_code", "delivery_reason", "delivered_at",
 )  # fmt: skip
 
 

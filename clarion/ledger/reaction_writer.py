@@ -4,6 +4,7 @@ Everything that the database itself can do is done in it, exactly once. What hap
 run or a notification, is noted as `pending` and done afterwards.
 """
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,20 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from clarion.campaign import Campaign, CompiledHandler
+from clarion.error_text import error_text, logged_error
 from clarion.errors import InputError
 from clarion.handlers import Occurrence
 from clarion.ledger.attribution import AttributedEvent
 from clarion.ledger.database import Database, utc_now
 from clarion.ledger.managed_lists import change_item, find_list, item_key, put_item, remove_item
+from clarion.ledger.outages import is_outage
+from clarion.ledger.reaction_rate import LIMITED, TOO_OFTEN, Wanted, too_often
 from clarion.ledger.reactions import (
     add_items,
     add_reactions,
     lock_handling,
     mark_handled,
+    note_unhandled,
     open_reactions_run,
     reacted,
     reactions_run,
@@ -41,6 +46,8 @@ from clarion.models.subscribers import Subscriber
 from clarion.planning import PlannedItem
 from clarion.reactions import Change, who_answered
 from clarion.suppression import caused_by, held_by, of_event, scope_of
+
+logger = logging.getLogger(__name__)
 
 STOPPED = "stopped"
 REHEARSAL = "rehearsal"
@@ -95,6 +102,54 @@ def store_reactions(
     return len(still), len(new)
 
 
+def store_apart(
+    database: Database,
+    event: AttributedEvent,
+    new: Sequence[NewReaction],
+    *,
+    subscribers: Sequence[Subscriber],
+) -> tuple[int, int]:
+    """Handles one event as `store_reactions` does; what of it cannot be stored fails by itself.
+
+    Each reaction has a savepoint of its own: the database refuses some values only when it gets them.
+    """
+    with database.write() as connection:
+        lock_handling(connection)
+        if not still_received(connection, [event.id]):
+            return 0, 0
+        done = reacted(connection, [event.id])
+        new = [each for each in new if (event.id, each.handler.name) not in done]
+        for each in sorted(new, key=lambda each: each.item is not None):  # in the order of `_Writer.write`
+            _store_alone(connection, each)
+        try:
+            with connection.begin_nested():
+                enqueue(connection, [event.id], subscribers=subscribers)
+        except Exception as exc:
+            if is_outage(exc):
+                raise
+            _log("An event could not be queued for its subscribers", exc, event=event.uid)
+            note_unhandled(connection, event.id, error=f"its subscribers: {error_text(exc)}")
+        mark_handled(connection, [event.id])
+    return 1, len(new)
+
+
+def _store_alone(connection: Connection, reaction: NewReaction) -> None:
+    try:
+        with connection.begin_nested():
+            writer = _Writer(connection, [reaction])
+            writer.write()
+            writer.count()
+    except Exception as exc:
+        if is_outage(exc):
+            raise
+        _log("A reaction could not be stored", exc, event=reaction.event.uid, handler=reaction.handler.name)
+        add_reactions(connection, [_row(reaction, status="failed", error=error_text(exc))])
+
+
+def _log(what: str, error: Exception, **extra: str) -> None:
+    logger.error("%s: %s", what, logged_error(error), extra=extra)
+
+
 class _Writer:
     """One batch's reactions on their way into the ledger."""
 
@@ -106,6 +161,7 @@ class _Writer:
         self._now: datetime = connection.execute(sa.select(utc_now())).scalar_one()
         self._changes: Changes = Counter()
         self._children: dict[int, dict[str, int]] = {}
+        self._too_often = too_often(connection, [wanted for each in new if (wanted := _wanted(each))])
 
     def write(self) -> None:
         """Does what the database can do, and stores the reactions."""
@@ -132,7 +188,7 @@ class _Writer:
         """Stores what is to be sent for the events of one run; the reactions' rows."""
         parent = self._runs[reactions[0].run.id]
         child, control = reactions_run(self._connection, parent)
-        items = [each.item for each in reactions if each.item is not None]
+        items = [self._seldom(each.item) for each in reactions if each.item is not None]
         if control == "stop":
             items = [_stopped(item) for item in items]
         elif _is_stopped(parent):
@@ -149,6 +205,11 @@ class _Writer:
             }
             for each, item in zip(reactions, items, strict=True)
         ]
+
+    def _seldom(self, item: PlannedItem) -> PlannedItem:
+        """The item, skipped where its recipient has had too many."""
+        over = item.status == "pending" and (item.row, item.segment) in self._too_often
+        return item._replace(status="skipped", reason=TOO_OFTEN) if over else item
 
     def _confirming(self, parent: RunRecord, reactions: Sequence[NewReaction]) -> set[str | None]:
         """The items that answer an opt-out, the first of each: that goes out of a stopped run too."""
@@ -175,6 +236,8 @@ class _Writer:
             return _row(reaction, status="skipped", error=REHEARSAL)
         if kind == "run_job" and _is_stopped(self._runs[reaction.run.id]):
             return _row(reaction, status="skipped", error=STOPPED)
+        if (reaction.event.id, reaction.handler.name) in self._too_often:
+            return _row(reaction, status="skipped", error=TOO_OFTEN)
         if kind in OUTSIDE:
             return {**_row(reaction, status="pending"), "due_at": self._now}
         try:
@@ -196,6 +259,14 @@ def _row(reaction: NewReaction, *, status: str, error: str | None = None) -> dic
         "attempts": 0,
         "due_at": None,
     }
+
+
+def _wanted(reaction: NewReaction) -> Wanted | None:
+    """The reaction as one of which there may be too many; None where it is none, or nobody knows whose."""
+    recipient = reaction.event.recipient
+    if recipient is None or reaction.handler.handler.kind not in LIMITED:
+        return None
+    return Wanted(reaction.event.id, reaction.handler.name, reaction.run.id, recipient)
 
 
 def _is_stopped(run: RunRecord) -> bool:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from clarion.ledger.answer_tables import EVENT, REACTION
-from clarion.ledger.database import utc_now
+from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import REACTIONS, REACTIONS_KEY, RunRecord, count_changes, status_values
 from clarion.ledger.tables import ITEM_COUNTS, RUN, RUN_ITEM
 from clarion.planning import PlannedItem
@@ -59,6 +59,25 @@ def mark_handled(connection: Connection, event_ids: Iterable[int]) -> None:
     """Calls events handled."""
     handled = EVENT.update().where(EVENT.c.id.in_(list(event_ids)))
     connection.execute(handled.values(state="handled", handled_at=utc_now()))
+
+
+def give_up(database: Database, event_id: int, *, error: str) -> int:
+    """Calls an event handled that cannot be, and says so in its `error`; how many events that were."""
+    with database.write() as connection:
+        lock_handling(connection)
+        if not still_received(connection, [event_id]):
+            return 0
+        note_unhandled(connection, event_id, error=error)
+        mark_handled(connection, [event_id])
+    return 1
+
+
+def note_unhandled(connection: Connection, event_id: int, *, error: str) -> None:
+    """Adds to an event's `error`, which people see, what of its handling went wrong."""
+    this = EVENT.c.id == event_id
+    told = connection.execute(sa.select(EVENT.c.error).where(this)).scalar_one()
+    text = f"not handled: {error}"
+    connection.execute(EVENT.update().where(this).values(error=f"{told}; {text}" if told else text))
 
 
 def runs_by_id(connection: Connection, run_ids: Iterable[int]) -> dict[int, RunRecord]:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from clarion.errors import RunConflictError
+from clarion.ledger.arrivals import HAS_ARRIVED, NO_DELIVERY
 from clarion.ledger.database import Database
 from clarion.ledger.runs import count_changes
 from clarion.ledger.tables import ATTEMPT, ENDED_STATUSES, RUN, RUN_ITEM
@@ -29,9 +30,9 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
     """Puts failed items back to pending with all their tries before them; how many.
 
     The answer was definite, so the next call carries a new idempotency key. The call that failed stays in
-    the attempt log.
+    the attempt log. What a receipt says has arrived stays failed, whatever the answer was.
     """
-    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed") & _KNOWN
+    chosen = (RUN_ITEM.c.run_id == run_id) & (RUN_ITEM.c.status == "failed") & _KNOWN & ~HAS_ARRIVED
     if reasons:
         chosen &= RUN_ITEM.c.reason.in_(reasons)
     with database.write() as connection:
@@ -39,7 +40,7 @@ def retry_items(database: Database, run_id: int, *, reasons: Sequence[str] = ())
         again = RUN_ITEM.update().where(chosen).values(
             status="pending", reason=None, attempts=0, epoch=RUN_ITEM.c.epoch + 1, due_at=None,
             claim_token=None, settled_at=None, status_code=None, error_code=None, error=None, latency_ms=None,
-            in_doubt=False,
+            in_doubt=False, **NO_DELIVERY,
         )  # fmt: skip
         count = connection.execute(again).rowcount
         count_changes(connection, run_id, {"failed": -count, "pending": count})

@@ -33,6 +33,9 @@ def without_suppressed(
         run_id: Their run.
         items: What was claimed; the caller counts those that are returned.
         changes: What to count for the others is added here.
+
+    Raises:
+        SettingError: This installation's key is not that of those who were forgotten: nothing is claimed.
     """
     scopes = scopes_of(connection, [item.recipient for item in items])
     if not scopes:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from clarion.errors import SettingError
 from clarion.fallback import NextStep
 from clarion.ledger.suppressed_items import job_facts
 from clarion.ledger.suppressions import scopes_of
@@ -13,8 +14,15 @@ from clarion.suppression import held_by
 
 
 def suppressed_steps(connection: Connection, run_id: int, steps: Sequence[NextStep]) -> frozenset[int]:
-    """Those of an item's next steps whose recipient is suppressed for the channel that they use."""
-    scopes = scopes_of(connection, [step.recipient for step in steps])
+    """Those of an item's next steps whose recipient is suppressed for the channel that they use.
+
+    None where this installation's key is not that of the hashes: what came of a call is not lost for it, and
+    whoever claims the step is refused until the key is the right one.
+    """
+    try:
+        scopes = scopes_of(connection, [step.recipient for step in steps])
+    except SettingError:
+        return frozenset()
     if not scopes:
         return frozenset()
     run = connection.execute(sa.select(RUN.c.job_name, RUN.c.job).where(RUN.c.id == run_id)).one()

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import orjson
 
 from clarion.ledger.clicks import run_document
 from clarion.ledger.database import Database
+from clarion.links.locations import location_of
 from clarion.links.stems import find_links, stem_codes
 from clarion.links.tokens import LinkToken
 from clarion.templating.links import Stem
@@ -57,9 +57,7 @@ def target(stem: Stem, token: LinkToken, *, text: str) -> str:
         token: The link.
         text: The token as it came: handed on to the page where the template asks for that.
     """
-    url = stem.prefix + token.rest
-    if not url.isascii():
-        url = str(httpx.URL(url))
+    url = location_of(stem.prefix + token.rest)
     return _with_parameter(url, stem.click_id, text) if stem.click_id else url
 
 

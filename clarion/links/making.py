@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from clarion.errors import RenderError, SettingError
+from clarion.links.locations import check_destination
 from clarion.links.stems import find_links, run_code, stem_codes
 from clarion.links.tokens import LinkToken, Signer, UnsubscribeToken
 from clarion.models.job import Job
@@ -75,15 +76,20 @@ class LinkMaker:
         """What makes the links of one message; the same ones for each try."""
         return ItemLinks(self, run_item_id, step)
 
-    def link(self, run_item_id: int, url: str, stem: Stem) -> str:
-        """The short URL that leads to `url`."""
+    def link(self, run_item_id: int, step: int, url: str, stem: Stem) -> str:
+        """The short URL that leads to `url`.
+
+        Raises:
+            RenderError: `url` is none that a browser could be sent to, or of no template of the job.
+        """
+        check_destination(url)
         if not url.startswith(stem.prefix):  # escaped for HTML, for example
             stem = stem._replace(prefix="")
         code = self._codes.get(stem)
         if code is None:
             raise RenderError("the link is in no template of the run's job")
         rest = url[len(stem.prefix) :]
-        token = LinkToken(run_id=self._run_id, run_item_id=run_item_id, code=code, rest=rest)
+        token = LinkToken(run_id=self._run_id, run_item_id=run_item_id, code=code, rest=rest, step=step)
         return self._link_base + self._links.token(token.packed())
 
     def unsubscribe_link(self, run_item_id: int, step: int, scope: str) -> str:
@@ -106,7 +112,7 @@ class ItemLinks:
 
     def link(self, url: str, stem: Stem) -> str:
         """The short URL that leads to `url`."""
-        return self._maker.link(self._run_item_id, url, stem)
+        return self._maker.link(self._run_item_id, self._step, url, stem)
 
     def unsubscribe_link(self, scope: str) -> str:
         """The URL of the recipient's unsubscribe page."""

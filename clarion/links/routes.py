@@ -80,6 +80,7 @@ def _click(request: Request, token: LinkToken, stem: Stem) -> Click:
     return Click(
         run_id=token.run_id,
         run_item_id=token.run_item_id,
+        step=token.step,
         name=stem.name,
         visitor=visitor_of(request.method, request.headers),
         occurred_at=datetime.now(UTC),

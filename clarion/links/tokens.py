@@ -2,7 +2,7 @@
 
 A token is the base64url text of its fields and of the first 8 bytes of their HMAC. A link whose URL is the
 same for everybody takes 19 to 24 characters: run (1 or 2 bytes), run item (2 to 4), code of the link (3),
-signature (8).
+signature (8). One in a fallback step's message takes 3 more.
 """
 
 import hmac
@@ -22,6 +22,9 @@ _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 # What makes a link of a text leaves a dash at its end out: then one letter follows, which no base64 text of
 # that length has.
 _DASHES, _FULL_STOP, _GROUP = "-_", "0", 4
+_STEP = b"\xff"
+"""Begins the step of a fallback: no text in UTF-8 has this byte, so that the first step needs none."""
+
 _VARINT_BITS, _VARINT_MORE, _VARINT_BYTES = 7, 0x80, 9
 
 
@@ -64,16 +67,18 @@ class Signer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkToken:
-    """A link of a message: its run and run item, the code of its stem, and what its URL has after that."""
+    """A link of a message: run, run item and step, the code of its stem, and what its URL has after that."""
 
     run_id: int
     run_item_id: int
     code: bytes
     rest: str
+    step: int = 0
 
     def packed(self) -> bytes:
         """The fields as bytes."""
-        return varint(self.run_id) + varint(self.run_item_id) + self.code + self.rest.encode()
+        step = _STEP + varint(self.step) if self.step else b""
+        return varint(self.run_id) + varint(self.run_item_id) + self.code + step + self.rest.encode()
 
     @classmethod
     def unpacked(cls, body: bytes) -> "LinkToken | None":
@@ -81,12 +86,14 @@ class LinkToken:
         try:
             run_id, at = _number(body, 0)
             run_item_id, at = _number(body, at)
-            code, rest = body[at : at + CODE_BYTES], body[at + CODE_BYTES :].decode()
+            code, at = body[at : at + CODE_BYTES], at + CODE_BYTES
+            step, at = _number(body, at + 1) if body[at : at + 1] == _STEP else (0, at)
+            rest = body[at:].decode()
         except (IndexError, ValueError):
             return None
         if len(code) != CODE_BYTES:
             return None
-        return cls(run_id=run_id, run_item_id=run_item_id, code=code, rest=rest)
+        return cls(run_id=run_id, run_item_id=run_item_id, code=code, rest=rest, step=step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from clarion.ledger.database import Database
 from clarion.receiving.access_log import AccessLog
 from clarion.receiving.endpoints import PREFIX, Endpoint, by_path
 from clarion.receiving.incoming import IncomingEvent
+from clarion.receiving.reading import MOST_ENTRIES, TooManyEntriesError
 from clarion.receiving.requests import Proof, WebhookRequest, delivery_id
 from clarion.receiving.writer import Delivery, EventWriter
 
@@ -101,7 +102,9 @@ class Receiver:
             received = await self._read(request)
             proof = verify(endpoint, received)
             await self._store(endpoint, received, proof)
-        except (UnverifiedError, LedgerError, ClientDisconnect, _BodyTooLargeError) as exc:
+        except (
+            UnverifiedError, LedgerError, ClientDisconnect, _BodyTooLargeError, TooManyEntriesError,
+        ) as exc:  # fmt: skip
             return _refused(endpoint, exc)
         return acknowledgement()
 
@@ -156,9 +159,15 @@ def verify(endpoint: Endpoint, request: WebhookRequest) -> Proof:
 
 
 def read_events(endpoint: Endpoint, request: WebhookRequest, *, delivery: str) -> Sequence[IncomingEvent]:
-    """What a verified request says. Whatever it holds, it is kept."""
+    """What a verified request says. Whatever it holds, it is kept, unless it is too much.
+
+    Raises:
+        TooManyEntriesError: It is a list of more than are read at once.
+    """
     try:
         return endpoint.provider.events(request, delivery=delivery)
+    except TooManyEntriesError:
+        raise
     except Exception as exc:  # noqa: BLE001  # refused, it would come again for a day, and then be lost
         what = type(exc).__name__
         _log.error("%s: a request cannot be read: %s", endpoint.reference, what)
@@ -189,6 +198,10 @@ def _refused(endpoint: Endpoint, error: Exception) -> Response:
             return _refusal(503, "try again later", retry_after=RETRY_AFTER_SECONDS)
         case _BodyTooLargeError():
             return _refusal(413, "the body is too long")
+        case TooManyEntriesError():
+            reason = f"more than {MOST_ENTRIES:,} entries in one request"
+            _log.error("%s: a request is refused: %s", endpoint.reference, reason, extra=named)
+            return _refusal(413, reason)
         case _:
             return _refusal(400, "the body is not whole")
 

@@ -15,10 +15,14 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from clarion.receiving.nesting import shallow
 from clarion.receiving.requests import WebhookRequest
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 10_000
+MOST_ENTRIES = 1_000
+"""Entries of a JSON list, each an event: while they are read, nobody else is answered."""
+
 MOST_ID_CHARACTERS = 255
 """What a name, an id or an address may have. Longer ones are cut: an entry of an index has an end."""
 
@@ -28,6 +32,9 @@ MILLISECONDS_FROM = 100_000_000_000
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 _UNIX = re.compile(r"\d{9,13}(?:\.\d{1,9})?", re.ASCII)
+_FORM_BEGINS = re.compile(rb"(?![\[{<\"])[^\s<>\"{}]*=")
+"""A name without what JSON, XML and sentences have: the forms of careless senders are forms too."""
+
 _HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
 
 
@@ -40,28 +47,72 @@ def pairs(text: str) -> list[tuple[str, str]]:
     return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
 
 
-def objects(request: WebhookRequest) -> list[dict[str, Any]]:
+class TooManyEntriesError(Exception):
+    """A request has more entries than one may have."""
+
+
+def objects(request: WebhookRequest, *, as_form: bool = False) -> list[dict[str, Any]]:
     """The JSON objects of a request, at least one: of a form its fields, of a list each of its entries.
 
-    What is none of these stands under `body`.
+    What is none of these stands under `body`. What is nested too deeply is text.
+
+    Args:
+        request: Any. Its Content-Type says nothing here: few signatures cover it, and a body that reads as
+            one thing under one type and as another under another would be worth two messages.
+        as_form: The body is a form, whatever it looks like: that is how it was verified.
+
+    Raises:
+        TooManyEntriesError: Of a list.
     """
     try:
-        value = _value(request)
+        value = _value(request, as_form=as_form, cut=True)
+        entries = value if isinstance(value, list) and value else [value]
+        if len(entries) > MOST_ENTRIES:
+            raise TooManyEntriesError
+        return [entry if isinstance(entry, dict) else {"body": entry} for entry in map(_storable, entries)]
     except (ValueError, RecursionError):
-        value = request.content.decode("utf-8", "replace")
-    entries = value if isinstance(value, list) and value else [value]
-    return [entry if isinstance(entry, dict) else {"body": entry} for entry in map(_storable, entries)]
+        return [{"body": request.content.decode("utf-8", "replace")}]
 
 
-def _value(request: WebhookRequest) -> Any:
+def parameters(request: WebhookRequest) -> dict[str, str]:
+    """The fields of a query, of a form, or of one JSON object that holds texts and whole numbers alone.
+
+    Raises:
+        ValueError: The request is anything else, or has a field more than once.
+    """
+    try:
+        value = _value(request, as_form=False, cut=False)
+    except RecursionError as exc:
+        raise ValueError(str(exc)) from None
+    found = _flat(_storable(_flat(value)))
+    return {name: str(each) for name, each in found.items()}
+
+
+def _flat(value: Any) -> dict[str, str | int]:
+    if isinstance(value, dict) and all(type(each) in {str, int} for each in value.values()):
+        return value
+    raise ValueError("not one flat object")
+
+
+def _value(request: WebhookRequest, *, as_form: bool, cut: bool) -> Any:
+    """Raises ValueError or RecursionError where the request is neither JSON nor a form."""
     if request.method == "GET":
         return _form(request.query)
-    if request.content_type == FORM:
+    if as_form:
         return _form(request.body.decode())
     try:
-        return orjson.loads(request.body)
-    except orjson.JSONDecodeError:
-        return json.loads(request.body)  # takes half characters too, which orjson does not
+        return _json(shallow(request.body) if cut else request.body)
+    except ValueError:
+        if _FORM_BEGINS.match(request.body):
+            return _form(request.body.decode())
+        raise
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:  # half characters, say, which this takes
+        return json.loads(body.decode("utf-8-sig", "surrogatepass"))
 
 
 def _form(text: str) -> dict[str, Any]:
@@ -81,7 +132,7 @@ def _storable(value: Any) -> Any:
     """The value as JSON that every database takes."""
     try:
         orjson.dumps(value)
-    except (orjson.JSONEncodeError, RecursionError):
+    except orjson.JSONEncodeError:
         text = _HALF_CHARACTERS.sub("\ufffd", json.dumps(value, ensure_ascii=False, default=str))
         try:
             return orjson.loads(text)

@@ -37,7 +37,10 @@ class WebhookRequest:
         return self.query.encode() if self.method == "GET" else self.body
 
     def digest(self) -> str:
-        """What two requests of the same content have in common, 64 hexadecimal digits."""
+        """What two requests of the same content have in common, 64 hexadecimal digits.
+
+        Without the media type: what a body says does not depend on what it is called.
+        """
         return hashlib.sha256(self.method.encode() + b"\n" + self.content).hexdigest()
 
 
@@ -68,8 +71,11 @@ class Provider(Protocol):
         """What a verified request says, at least one event; an unknown one where nobody can tell.
 
         Args:
-            request: Whatever the provider sends: nothing of it makes this raise.
+            request: Whatever the provider sends: nothing that it holds makes this raise.
             delivery: Id of an event that has none of its own: the same for a redelivery.
+
+        Raises:
+            TooManyEntriesError: It is a list of more entries than are read at once.
         """
         ...
 

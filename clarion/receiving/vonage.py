@@ -15,7 +15,7 @@ import orjson
 from clarion.errors import UnverifiedError
 from clarion.models.webhook_credentials import VonageWebhook
 from clarion.receiving.incoming import IncomingEvent
-from clarion.receiving.reading import event_id, number_of, objects
+from clarion.receiving.reading import FORM, event_id, number_of, objects, parameters
 from clarion.receiving.requests import Proof, WebhookRequest
 from clarion.receiving.signatures import hmac_base64url, hmac_digest, matches
 from clarion.receiving.vonage_events import vonage_event
@@ -44,10 +44,11 @@ class VonageProvider:
             return Proof()
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
+            _check_covered(request)
             return self._by_token(request, token.strip(), self._credentials)
-        parameters = _parameters(request)
-        if "sig" in parameters:
-            return self._by_parameter(parameters, self._credentials)
+        signed = _signed_parameters(request)
+        if "sig" in signed:
+            return self._by_parameter(signed, self._credentials)
         raise UnverifiedError(
             "has no Authorization: Bearer header; check that webhooks are signed (Vonage's dashboard)"
         )
@@ -82,10 +83,13 @@ class VonageProvider:
             if name != "sig"
         )
         expected = [_sms_signature(text.encode(), secret, method) for secret in credentials.secrets()]
-        if not matches(parameters["sig"], [*expected, *map(str.upper, expected)]):
+        sig = parameters["sig"].lower()
+        if not matches(sig, expected):
             raise UnverifiedError("has a wrong sig; check signature_secret and sms_signature_method")
         self._check_age(number_of(parameters.get("timestamp")), credentials, what="timestamp")
-        return Proof(token=_identity(parameters.get("nonce") or parameters["sig"], what="nonce"))
+        # As it is signed: of all spellings that the signature covers there is one token.
+        nonce = parameters.get("nonce", "").translate(_REPLACED)
+        return Proof(token=_identity(nonce or sig, what="nonce"))
 
     def _check_age(self, signed_at: Any, credentials: VonageWebhook, *, what: str) -> None:
         if isinstance(signed_at, bool) or not isinstance(signed_at, int | float):
@@ -104,10 +108,15 @@ class VonageProvider:
                 raise UnverifiedError(f"is of another account; check {name}")
 
 
+def _check_covered(request: WebhookRequest) -> None:
+    """The token has the hash of a body, and that body is JSON."""
+    if request.method == "GET":
+        raise UnverifiedError("is a GET, whose parameters its token does not cover; have Vonage use POST")
+    if request.content_type == FORM:
+        raise UnverifiedError("has a token, which is for JSON, and calls itself a form")
+
+
 def _check_body(request: WebhookRequest, payload_hash: Any) -> None:
-    """The hash of a GET's body, which is empty, need not be there; of any other request it must be."""
-    if payload_hash is None and request.method == "GET":
-        return
     digest = hashlib.sha256(request.body).hexdigest()
     if not isinstance(payload_hash, str) or not matches(payload_hash, [digest]):
         raise UnverifiedError("has another body than the one that was signed (payload_hash)")
@@ -130,10 +139,17 @@ def _segment(part: str) -> dict[str, Any]:
     return value
 
 
-def _parameters(request: WebhookRequest) -> dict[str, str]:
-    """What the SMS API signs: the query of a GET, the form or the JSON object of a POST."""
-    data = objects(request)[0]
-    return {name: value if isinstance(value, str) else str(value) for name, value in data.items()}
+def _signed_parameters(request: WebhookRequest) -> dict[str, str]:
+    """What the SMS API signs: the query of a GET, the form or the JSON object of a POST.
+
+    Nothing where the signature would not cover all of it: a list has more entries than one, and a name with
+    `&` or `=` in it reads as several.
+    """
+    try:
+        found = parameters(request)
+    except ValueError:
+        return {}
+    return {} if any(mark in name for name in found for mark in "&=") else found
 
 
 def _sms_signature(text: bytes, secret: bytes, method: str) -> str:

@@ -23,8 +23,11 @@ def run_id(ledger: Database) -> int:
     return run_id
 
 
-def test_events_are_shown_newest_first(clarion: Command, ledger: Database, run_id: int):
+def test_events_are_shown_newest_first(
+    clarion: Command, ledger: Database, run_id: int, monkeypatch: pytest.MonkeyPatch
+):
     """What came back, of all runs; of one run also what became of its items."""
+    monkeypatch.setenv("COLUMNS", "200")
     lines = clarion("events").out.splitlines()
     assert [line.split()[3] for line in lines[2:]] == ["recipient-response"] * 2 + ["action-call-succeeded"]
     assert "who, you?" in lines[2]
@@ -63,6 +66,24 @@ def test_filters_are_those_of_the_log(clarion: Command, run_id: int):
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "No events.\n")
 
 
+@pytest.mark.parametrize("named", [("--run", "last"), ("last", "--run", "last"), ("last", "--run", None)])
+def test_run_may_be_named_by_an_option(
+    clarion: Command, ledger: Database, run_id: int, named: tuple[str | None, ...]
+):
+    """As the argument names it; both of them name the same run."""
+    words = [get_run(ledger, run_id).uid if word is None else word for word in named]
+    assert clarion("events", *words).out == clarion("events", "last").out
+
+
+def test_two_runs_are_refused(clarion: Command, ledger: Database, run_id: int):
+    """Which of them is meant nobody knows."""
+    uid = get_run(ledger, run_id).uid
+    sent_run(ledger, EVE)
+    outcome = clarion("events", uid, "--run", "last")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"--run: 'last' is another run than {uid!r}; expected one run" in outcome.err
+
+
 def test_event_is_attributed_by_hand(clarion: Command, ledger: Database, run_id: int):
     """The list of those that nobody knows has one less; a second time nothing changes."""
     (event,) = clarion("events", "--unattributed", "--format", "json").json
@@ -82,6 +103,7 @@ def test_event_is_attributed_by_hand(clarion: Command, ledger: Database, run_id:
         (("--recipient", " "), "--recipient: is empty"),
         (("--run-item", "17"), "--run-item: '17' is no id of a run item"),
         (("--since", "yesterday"), "--since: 'yesterday' is no time"),
+        (("--run", "nosuch"), "RUN: there are no runs yet"),
         (("nosuch",), "RUN: there are no runs yet"),
     ],
 )

@@ -19,10 +19,11 @@ import uvicorn
 from fastapi import APIRouter
 
 from clarion.ledger.answer_tables import EVENT
-from clarion.ledger.database import Database
+from clarion.ledger.database import Database, utc_now
 from clarion.ledger.runs import RunRecord, get_run
-from clarion.ledger.tables import RUN, RUN_ITEM
+from clarion.ledger.tables import ATTEMPT, FALLBACK_RECIPIENT, RUN, RUN_ITEM
 from clarion.links.making import ItemLinks, link_maker
+from clarion.receipts import UNDELIVERED
 from clarion.receiving.app import create_app
 from tests.integration.ledger_runs import planned, planned_run
 from tests.unit.campaigns import make_job
@@ -67,6 +68,23 @@ def item_ids(database: Database, run: RunRecord) -> list[int]:
     """The run items of a run in their order."""
     with database.read() as connection:
         return list(connection.scalars(sa.select(RUN_ITEM.c.id).where(RUN_ITEM.c.run_id == run.id)))
+
+
+def fell_back(database: Database, run: RunRecord, run_item_id: int) -> None:
+    """The first step of an item was undelivered; a mail went out in its place, to ann@example.com."""
+    with database.write() as connection:
+        item = RUN_ITEM.c.id == run_item_id
+        sent = connection.execute(RUN_ITEM.select().where(item)).one()
+        attempt = {
+            "run_id": run.id, "run_item_id": run_item_id, "step": 0, "action": sent.action,
+            "recipient": sent.recipient, "idempotency_key": f"{run.uid}-{run_item_id}.0.0",
+            "outcome": UNDELIVERED, "attempted_at": sent.claimed_at,
+        }  # fmt: skip
+        connection.execute(ATTEMPT.insert().values(attempt))
+        address = {"run_id": run.id, "run_item_id": run_item_id, "dedupe_key": "ann@example.com"}
+        connection.execute(FALLBACK_RECIPIENT.insert().values(address))
+        later = {"step": 1, "action": "mail", "recipient": "Ann@Example.com", "claimed_at": utc_now()}
+        connection.execute(RUN_ITEM.update().where(item).values(later))
 
 
 def links_of(run: RunRecord, run_item_id: int, *, base_url: str, step: int = 0) -> ItemLinks:
@@ -114,8 +132,9 @@ def _read(columns: Sequence[str], row: Sequence[Any]) -> tuple[Any, ...]:
 
 _PROCESS = """
 import sys, uvicorn
-from clarion.ledger.database import Database
+from clarion.ledger.database import Database, utc_now
 from clarion.links.routes import links_router
+from clarion.receipts import UNDELIVERED
 from clarion.receiving.app import create_app
 
 database = Database()

@@ -32,7 +32,10 @@ _EXAMPLES = count(1)
 
 @dataclass(frozen=True)
 class Sent:
-    """One message: to which person, by which spelling, how it stands, how long ago it left."""
+    """One message: to which person, by which spelling, how it stands, how long ago it left.
+
+    Less than no minutes ago is after the events came.
+    """
 
     person: int
     spelled: int
@@ -73,7 +76,7 @@ SENT = st.builds(
     spelled=st.integers(0, 2),
     status=st.sampled_from(["succeeded", "succeeded", "unknown", "failed"]),
     invocation=IDS,
-    minutes=st.integers(1, 500),
+    minutes=st.integers(-2, 500),
 )
 MADE = st.builds(
     Made,
@@ -102,7 +105,7 @@ def expected(came: Came, messages: list[Facts], received_at: datetime) -> tuple[
 
     def newest(found: list[Facts]) -> int:
         same = [each for each in found if each["person"] == came.person] or found
-        return max(same, key=lambda each: (each["sent_at"], each["id"]))["id"]
+        return max(same, key=lambda each: (each["sent_at"] <= received_at, each["sent_at"], each["id"]))["id"]
 
     for rule, wanted in (("invocation-id", came.invocation), ("quoted-message", came.quoted)):
         named = [each for each in messages if wanted is not None and each["invocation"] == wanted]
@@ -115,6 +118,8 @@ def expected(came: Came, messages: list[Facts], received_at: datetime) -> tuple[
         each
         for each in messages
         if each["person"] == came.person
+        and not (came.is_receipt and came.reference is not None)
+        and each["sent_at"] <= received_at
         and each["status"] != "failed"
         and (each["listens_until"] is None or received_at <= each["listens_until"])
         and (came.sender is None or each["sender"] is None or came.sender == each["sender"])

@@ -26,7 +26,16 @@ from clarion.ledger.tables import RUN, RUN_ITEM
 from clarion.models.webhook_credentials import GenericWebhook
 from clarion.receiving.endpoints import make_endpoint
 from clarion.templating.links import Stem
-from tests.integration.link_servers import URL, events_of, item_ids, linked_run, links_of, phone, served
+from tests.integration.link_servers import (
+    URL,
+    events_of,
+    fell_back,
+    item_ids,
+    linked_run,
+    links_of,
+    phone,
+    served,
+)
 
 TOKEN = "a-bearer-token"
 NAME = REFERENCE.rpartition("/")[2]
@@ -46,9 +55,17 @@ def receiving(database: Database, **credentials: str) -> Generator[httpx.Client]
         yield client
 
 
-def token_of(run: RunRecord, run_item_id: int) -> str:
+def deep(levels: int) -> Any:
+    """A list in a list in a list."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def token_of(run: RunRecord, run_item_id: int, *, step: int = 0) -> str:
     """The click token of a message, as the shop gets it."""
-    return links_of(run, run_item_id, base_url="").link(URL, Stem("offer", URL)).rpartition("/")[2]
+    return links_of(run, run_item_id, base_url="", step=step).link(URL, Stem("offer", URL)).rpartition("/")[2]
 
 
 def clicked(database: Database, run: RunRecord, run_item_id: int, *, ago: timedelta, **changes: Any) -> None:
@@ -129,6 +146,26 @@ def test_conversion_is_counted_for_the_last_click_not_the_last_message(database:
         (items[0], "click"),
         (items[1], "click"),
     ]
+
+
+def test_conversion_is_counted_for_the_step_whose_link_was_followed(database: Database):
+    """A click in the first message is not one in the mail that followed it, to another address."""
+    run = linked_run(database, sent_ago=2 * HOUR)
+    [item] = item_ids(database, run)
+    fell_back(database, run, item)
+    clicked(database, run, item, ago=HOUR)
+    mail = {"recipient": "ann@example.com"}
+    with receiving(database) as client:
+        assert post(client, click=token_of(run, item))["attributed_by"] == "click"
+        assert post(client, event_id="e2", click=token_of(run, item, step=1))["attributed_by"] == "message"
+        assert post(client, event_id="e3", **mail)["attributed_by"] == "message"
+        clicked(database, run, item, ago=HOUR / 2, step=1)
+        assert post(client, event_id="e4", click=token_of(run, item, step=1))["attributed_by"] == "click"
+        assert post(client, event_id="e5", click=token_of(run, item))["attributed_by"] == "click"
+    phoned, mailed = (address_of(phone(1)), "send"), ("ann@example.com", "mail")
+    assert events_of(database, "recipient", "action", kind="conversion") == [
+        phoned, mailed, mailed, mailed, phoned,
+    ]  # fmt: skip
 
 
 def test_conversion_is_counted_within_the_days_of_its_job(database: Database):
@@ -239,6 +276,11 @@ def test_conversion_needs_the_token_or_the_signature(database: Database, caplog:
         ({"event_id": "e1", "recipient": "x", "occurred_at": "2999-01-01T00:00:00Z"}, "lies in the future"),
         ({"event_id": "x" * 300, "recipient": "x"}, "event_id: "),
         ({"event_id": "e\x001", "recipient": "x"}, "event_id: "),
+        ({"event_id": "e1", "recipient": "x", "data": {"x": 10**20}}, "data: holds a number"),
+        ({"event_id": "e1", "recipient": "x", "occurred_at": "0001-01-01T00:00:00Z"}, "before 1970"),
+        ({"event_id": "e1", "recipient": "x", "occurred_at": "0001-01-01T00:00:00+14:00"}, "before 1970"),
+        ({"event_id": "e1", "recipient": "x", "data": {"x": deep(64)}}, "nested deeper than 64 levels"),
+        ({"event_id": "e1", "recipient": "x", "data": {"x": deep(600)}}, "nested deeper than 64 levels"),
         ([], ""),
     ],
 )
@@ -256,18 +298,23 @@ def test_conversion_of_whatever_bytes_is_no_server_error(database: Database):
     """Property: taken or refused, whatever comes."""
     texts = st.text(st.characters(codec="utf-8"), max_size=8)
     values = st.recursive(
-        st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     )
     names = st.sampled_from(
         ["event_id", "name", "click", "client_ref", "recipient", "value", "currency", "data"]
     )
-    bodies = st.binary(max_size=60) | st.dictionaries(names, values).map(
-        lambda each: json.dumps(each).encode()
+    times = st.datetimes().map("{:%Y-%m-%dT%H:%M:%SZ}".format) | texts
+    levels = st.integers(1, 1_200).map(lambda each: b'{"data":{"x":%s}}' % (b"[" * each + b"]" * each))
+    objects = st.dictionaries(names, values) | st.builds(
+        lambda data, at: {"event_id": "e", "recipient": "x", "data": {"x": data}, "occurred_at": at},
+        values,
+        times,
     )
+    bodies = st.binary(max_size=60) | levels | objects.map(lambda each: json.dumps(each).encode())
     with receiving(database) as client:
 
-        @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
         @given(body=bodies)
         def send(body: bytes) -> None:
             assert client.post("/conversions", content=body).status_code in {200, 422}

@@ -10,8 +10,10 @@ from clarion.ledger.answering import finish, may_go_on, runs_to_answer
 from clarion.ledger.attribution import attribute_batch
 from clarion.ledger.database import Database
 from clarion.ledger.deliveries import NEXT_STEPS, reopen_left
+from clarion.ledger.items import read_items
 from clarion.ledger.runs import get_run
 from clarion.ledger.workers import register_worker
+from cli.reports import flat_item
 from tests.integration.ledger_runs import (
     assert_counts_add_up,
     attempts_of,
@@ -81,6 +83,15 @@ def test_receipt_is_read_as_the_action_says(database: Database):
     assert {item["status"] for item in items_of(database, run_id)} == {"succeeded"}
 
 
+def test_items_tell_their_delivery(database: Database):
+    """What `clarion items` shows and exports; times as ISO text."""
+    run_id = sent_run(database, ANN, BOB, ids=["m1"])
+    attributed(database, receipt("expired", invocation_id="m1", occurred_at=NOON, error_code="9", error="x"))
+    names = ("delivery", "delivery_status", "delivery_code", "delivery_reason", "delivered_at")
+    told = [[flat_item(row)[name] for name in names] for page in read_items(database, run_id) for row in page]
+    assert told == [["failed", "expired", "9", "x", NOON.isoformat()], [None] * 5]
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -102,7 +113,7 @@ def test_receipt_for_an_unknown_item_settles_it(database: Database):
     assert get_run(database, run_id).status == "unresolved"
     uid = get_run(database, run_id).uid
     first, second = (f"{uid}-{item_id(database, run_id, n)}.0.0" for n in (1, 2))
-    attributed(database, receipt("submitted", client_ref=first))
+    attributed(database, receipt("submitted", recipient=ANN))
     assert counts(database, run_id) == {"total": 2, "unknown": 2}
     attributed(database, receipt("delivered", client_ref=first, invocation_id="m1"))
     assert get_run(database, run_id).status == "unresolved"
@@ -177,9 +188,9 @@ def test_message_that_was_not_delivered_goes_on_with_its_next_step(database: Dat
     assert (run.status, run.reason, run.ended_at) == ("interrupted", NEXT_STEPS, None)
     assert [each.uid for each in runs_to_answer(database)] == [run.uid]
     assert may_go_on(database, run_id)
-    # What comes of the first step from now on belongs to it, and changes nothing of the second.
-    (event,) = attributed(database, receipt("delivered", invocation_id="m1"))
-    assert (event.run_item_id, event.action, event.type) == (item["id"], "send", "action-call-succeeded")
+    # What fails of the first step from now on belongs to it, and changes nothing of the second.
+    (event,) = attributed(database, receipt("expired", invocation_id="m1"))
+    assert (event.run_item_id, event.action, event.type) == (item["id"], "send", "action-call-failed")
     assert items_of(database, run_id)[0]["delivery"] is None
 
 

@@ -164,8 +164,34 @@ def test_answer_to_a_reaction_is_answered_as_one_to_the_campaign(database: Datab
     assert reactions(database, "event_id", "run_id")[-1] == (second, child.id)
 
 
-class _CrashError(Exception):
-    """The process dies here."""
+def test_handler_reacts_to_one_person_ten_times_an_hour(database: Database):
+    """Two machines that answer each other stop; others are answered, lists changed, and so it is later."""
+    tell = built_in("tell", notify={"block": "slack-webhook/desk", "body": "{{ event.text }}"})
+    run = answered_run(database, people=2, events=[THANKS, tell, built_in("out", unsubscribe="everything")])
+    store(database, *(reply(1, f"yes {number}") for number in range(7)))
+    handle(database)
+    store(database, *(reply(1, f"yes {number}") for number in range(7, 13)), reply(2))
+    assert handle(database) == Handled(7, 21)
+    expected = [("out", "done", None), ("tell", "pending", None), ("thanks", "stored", None)]
+    over = [("out", "done", None), ("tell", "skipped", "too_often"), ("thanks", "skipped", "too_often")]
+    assert reactions(database, "handler", "status", "error") == expected * 10 + over * 3 + expected
+    child = child_of(database, run)
+    assert rows_of(database, child.id, "status", "reason")[9:] == [
+        ("pending", None),
+        *[("skipped", "too_often")] * 3,
+        ("pending", None),
+    ]
+    assert_counts_add_up(database, child.id)
+    with database.write() as connection:
+        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+        connection.execute(REACTION.update().values(created_at=long_ago))
+    store(database, reply(1, "yes, later"))
+    handle(database)
+    assert reactions(database, "handler", "status", "error")[-3:] == expected
+
+
+class _CrashError(BaseException):
+    """The process dies here: nothing catches that."""
 
 
 @pytest.mark.parametrize("statement", range(1, 14))
@@ -360,9 +386,9 @@ def test_ten_thousand_replies_are_handled_in_order(database: Database):
 
 def test_two_who_handle_at_once_answer_each_event_once_and_in_order(database: Database):
     """Processes may handle at the same time: each batch is one's, whoever comes first."""
-    run = answered_run(database, people=50)
-    for turn in range(30):
-        store(database, *(reply(number, f"yes {turn}") for number in range(1, 51)))
+    run = answered_run(database, people=150)
+    for turn in range(10):
+        store(database, *(reply(number, f"yes {turn}") for number in range(1, 151)))
 
     def handle_all() -> int:
         handled = 0
@@ -376,7 +402,7 @@ def test_two_who_handle_at_once_answer_each_event_once_and_in_order(database: Da
     said: dict[str, list[str]] = {}
     for recipient, item in rows_of(database, child.id, "recipient", "item"):
         said.setdefault(recipient, []).append(texts([item])[0]["@reaction"]["event"]["text"])
-    assert set(map(tuple, said.values())) == {tuple(f"yes {turn}" for turn in range(30))}
+    assert set(map(tuple, said.values())) == {tuple(f"yes {turn}" for turn in range(10))}
     assert counts(database, child.id) == {"total": 1_500, "pending": 1_500}
 
 

@@ -33,6 +33,7 @@ from tests.integration.link_servers import (
     BROWSER,
     URL,
     events_of,
+    fell_back,
     item_ids,
     linked_run,
     links_of,
@@ -76,6 +77,23 @@ def test_click_reaches_the_handlers_with_its_item(database: Database):
     [event] = attribute_batch(database, limit=10)
     assert (event.type, event.name, event.run_item_id, event.listening) == ("click", "offer", item, True)
     assert event.item == {"id": 1}
+
+
+def test_click_is_of_whoever_got_the_message(database: Database):
+    """A link of an earlier step is the earlier recipient's, also where the item has fallen back since."""
+    run = linked_run(database, 2)
+    item, other = item_ids(database, run)
+    fell_back(database, run, item)
+    with served(database, links_router(database)) as client:
+        for number, step in ((item, 0), (item, 1), (item, 2), (other, 0)):
+            link = links_of(run, number, base_url=str(client.base_url), step=step).link(URL, OFFER)
+            assert client.get(link).headers["location"] == URL
+    assert events_of(database, "run_item_id", "recipient", "action", kind="click") == [
+        (item, address_of(phone(1)), "send"),
+        (item, "ann@example.com", "mail"),
+        (item, None, None),  # nobody knows of such a message
+        (other, address_of(phone(2)), "send"),
+    ]
 
 
 def test_link_with_a_part_of_the_items_own_hands_its_token_on(database: Database):

@@ -101,6 +101,37 @@ def test_opt_in_word_takes_back_nothing_else(database: Database):
     assert set(reasons(database)) == {"", "channel:sms"}
 
 
+@pytest.mark.parametrize("first", ["word", "person"])
+def test_reason_of_a_person_outlasts_an_opt_in_word(database: Database, first: str):
+    """Whichever came first; who gave it, and when, is written down."""
+    if first == "word":
+        receive(database, reply("STOP"))
+    with database.write() as connection:
+        made = suppress(connection, "+44 7700 900001", reason="legal complaint", who="operator")
+        again = suppress(connection, ANN, reason="another complaint", who="other")
+    assert (made.added, again.added) == (first == "person", 0)
+    if first == "person":
+        receive(database, reply("STOP"))
+    receive(database, reply("START", number=2))
+    assert reasons(database) == {"": "legal complaint"}
+    with database.read() as connection:
+        newest, *_ = history_of(connection, ANN)
+    assert (newest["change"], newest["reason"], newest["who"]) == ("add", "legal complaint", "operator")
+
+
+def test_handler_of_the_same_event_does_not_take_an_opt_out_word_over(database: Database):
+    """It is one wish, told once: START takes it back. A handler of another event is another wish."""
+    receive(database, reply("STOP"))
+    ((_, reason),) = reasons(database).items()
+    with database.write() as connection:
+        suppress(connection, ANN, reason=reason.replace("opt-out word", "handler stops"), who="job a")
+    assert reasons(database) == {"": reason}
+    with database.write() as connection:
+        suppress(connection, ANN, reason="handler stops (event other)", who="job a")
+    receive(database, reply("START", number=2))
+    assert reasons(database) == {"": "handler stops (event other)"}
+
+
 def test_redelivered_stop_suppresses_nobody_anew(database: Database):
     """Whom a person has taken off the list in between stays off it."""
     receive(database, reply("STOP"), reply("START", number=2))

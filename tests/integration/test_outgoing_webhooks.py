@@ -272,6 +272,49 @@ def test_subscriber_that_is_down_holds_up_nobody(database: Database):
     assert len(receiver.received) == 1
 
 
+def test_delivery_that_cannot_be_made_holds_up_no_other(database: Database, caplog: pytest.LogCaptureFixture):
+    """Whatever is wrong with one subscriber is a failure of its own; log and ledger tell no text of it."""
+
+    def load(reference: str) -> RequestAuth:
+        if reference == "webhook-secret/odd":
+            raise ZeroDivisionError("http://127.0.0.1:9/hook/SECRET")
+        return load_auth(reference)
+
+    with receiving() as receiver:
+        good = subscriber(receiver.url, name="good")
+        odd = subscriber("http://127.0.0.1:9/", name="odd", secret="webhook-secret/odd")
+        enqueued(database, add_event(database, "click"), subscribers=(odd, good))
+        counts = deliver_due(database, subscribers=(odd, good), load_auth=load, seconds=30)
+    assert counts == {"delivered": 1, "pending": 1, "dead": 0}
+    (row,) = rows_with(database, WEBHOOK_DELIVERY, subscriber="odd")
+    assert (row["status"], row["error"]) == ("pending", "an error (ZeroDivisionError)")
+    assert "A webhook could not be posted: an error (ZeroDivisionError)" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("error sending request for url ({url})", "ConnectError"),
+        ("no way to {path}", "ConnectError"),
+        ("Connection refused (os error 111)", "ConnectError: Connection refused (os error 111)"),
+    ],
+)
+def test_error_of_a_delivery_tells_nothing_of_its_url(database: Database, text: str, kept: str):
+    """A URL may be the subscriber's key."""
+
+    class Broken(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            told = text.format(url=request.url, path=request.url.path)
+            raise httpx.ConnectError(told, request=request)
+
+    crm = subscriber("http://127.0.0.1:9/hook/SECRET?key=SECRET")
+    enqueued(database, add_event(database, "click"), subscribers=(crm,))
+    deliver_due(database, subscribers=(crm,), load_auth=load_auth, seconds=30, transport=Broken)
+    (row,) = rows_with(database, WEBHOOK_DELIVERY)
+    assert row["error"] == kept
+
+
 def test_many_events_arrive_once_each_though_two_deliver(database: Database):
     """Two who deliver at once share the work: nothing is posted twice, nothing is left."""
     with receiving() as receiver:

@@ -54,6 +54,12 @@ def client(database: Database) -> Iterator[httpx.Client]:
         yield client
 
 
+def suppressed(database: Database) -> list[str]:
+    """The addresses that nothing is sent to."""
+    with database.read() as connection:
+        return list(connection.scalars(sa.select(SUPPRESSION.c.address)))
+
+
 def inbound(number: int, *, text: str = "Hello") -> bytes:
     """The body of an inbound message of its own."""
     return as_body({**INBOUND_SMS, "message_uuid": f"message-{number}", "text": text})
@@ -136,14 +142,58 @@ def test_replayed_token_with_another_body_is_refused(
     assert "a replay" in caplog.text
 
 
-def test_query_of_a_get_is_bound_to_its_token(client: httpx.Client, database: Database):
-    """Whoever sees a token of a GET cannot put other parameters behind it."""
-    token = vonage_token(b"")
-    headers = {"Authorization": f"Bearer {token}"}
-    for text, status in (("one", 200), ("one", 200), ("two", 401)):
-        answer = client.get(VONAGE_PATH, params={**SMS_INBOUND, "text": text}, headers=headers)
+def test_get_with_a_token_is_refused(client: httpx.Client, database: Database):
+    """Whoever sees a token of a GET, which covers no parameter, cannot put any behind it."""
+    headers = {"Authorization": f"Bearer {vonage_token(b'')}"}
+    assert client.get(VONAGE_PATH, params=SMS_INBOUND, headers=headers).status_code == 401
+    assert stored(database) == []
+
+
+def test_signed_body_under_another_name_is_no_other_message(client: httpx.Client, database: Database):
+    """The same body and token as a form: what it would say as one suppresses nobody."""
+    body = inbound(1, text="hi&msisdn=447700900777&text=STOP&messageId=Q")
+    headers = {"Authorization": f"Bearer {vonage_token(body)}"}
+    for media, status in (("application/json", 200), (FORM["Content-Type"], 401), ("text/plain", 200)):
+        answer = client.post(VONAGE_PATH, content=body, headers={**headers, "Content-Type": media})
         assert answer.status_code == status
-    assert [row["text"] for row in stored(database)] == ["one"]
+    assert len(stored(database)) == 1
+    assert suppressed(database) == []
+
+
+def test_signed_parameters_bring_nothing_along(client: httpx.Client, database: Database):
+    """A list with a second entry, and the nonce hidden in a name: neither is stored nor suppresses."""
+    signed = sms_parameters(SMS_INBOUND)
+    hidden = {name: value for name, value in signed.items() if name not in {"msisdn", "nonce"}}
+    hidden[f"msisdn={signed['msisdn']}&nonce"] = signed["nonce"]
+    forged = {**SMS_INBOUND, "msisdn": "447700900777", "messageId": "F1", "text": "STOP"}
+    for sent in ([signed, forged], [hidden, forged], hidden):
+        assert client.post(VONAGE_PATH, json=sent).status_code == 401
+    assert client.post(VONAGE_PATH, json=signed).status_code == 200
+    assert len(stored(database)) == 1
+    assert suppressed(database) == []
+
+
+@pytest.mark.parametrize("levels", [100, 300, 1_000, 1_025, 20_000])
+def test_opt_out_in_a_deep_body_is_heard(client: httpx.Client, database: Database, levels: int):
+    """A field that is nested too deeply is kept as text; the message beside it is read, and acted on."""
+    body = b'{"extra": %s, %s' % (b"[" * levels + b"]" * levels, inbound(1, text="STOP").removeprefix(b"{"))
+    assert post_vonage(client, body) == 200
+    [row] = stored(database)
+    assert row["text"] == "STOP"
+    assert orjson.loads(row["data"])["text"] == "STOP"
+    assert suppressed(database) == [row["recipient"]]
+
+
+def test_list_of_too_many_entries_is_refused(
+    client: httpx.Client, database: Database, caplog: pytest.LogCaptureFixture
+):
+    """A request has so many events; of one with more nothing is read, and both sides are told."""
+    for entries, status in ((1_001, 413), (100_000, 413), (1_000, 200)):
+        answer = client.post(GENERIC_PATH, json=[{"n": 1}] * entries, headers=BEARER)
+        assert answer.status_code == status
+        assert status == 200 or answer.json() == {"error": "more than 1,000 entries in one request"}
+        assert len(stored(database)) == (1_000 if status == 200 else 0)
+    assert "more than 1,000 entries" in caplog.text
 
 
 @pytest.mark.parametrize("header", [None, "Bearer x.y.z", "Basic YTpi", f"Bearer {vonage_token(b'other')}"])

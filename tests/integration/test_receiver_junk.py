@@ -4,6 +4,7 @@ import json
 import socket
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from clarion.ledger.events import store_events
 from clarion.models.webhook_credentials import VonageWebhook
 from clarion.receiving.endpoints import make_endpoint, open_endpoint
 from clarion.receiving.incoming import IncomingEvent
+from clarion.templating.limits import MAX_DEPTH, to_json
 from tests.integration.ledger_databases import KINDS
 from tests.integration.receivers import VONAGE_PATH, receiver
 from tests.unit.webhook_payloads import TWILIO_INBOUND, TWILIO_STATUS, VONAGE
@@ -62,7 +64,15 @@ JSON = st.recursive(
     ),
     max_leaves=20,
 )
-BODIES = st.one_of(st.binary(max_size=300), JSON.map(json.dumps).map(str.encode))
+DEPTHS = st.sampled_from([60, 64, 65, 250, 254, 255, 300, 990, 1_000, 1_023, 1_024, 1_025, 5_000, 100_000])
+DEEP = st.one_of(
+    DEPTHS.map(lambda levels: b"[" * levels),
+    DEPTHS.map(lambda levels: b'{"sig":' * levels),
+    DEPTHS.map(lambda levels: b"[" * levels + b"]" * levels),
+    DEPTHS.map(lambda levels: b'{"a":' * levels + b"1" + b"}" * levels),
+    DEPTHS.map(lambda levels: b'{"text": "STOP", "sig": "x", "x": %s}' % (b"[" * levels + b"]" * levels)),
+)
+BODIES = st.one_of(st.binary(max_size=300), JSON.map(json.dumps).map(str.encode), DEEP)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -137,3 +147,17 @@ def test_store_events_stores_each_event_once(database: Database, data: st.DataOb
     assert [(row.id, int(row.provider_event_id)) for row in rows] == list(
         zip(numbers, dict.fromkeys(sent), strict=True)
     )
+
+
+@pytest.mark.parametrize("levels", [63, 64, 200, 252])
+def test_store_events_keeps_data_as_deep_as_templates_take(database: Database, levels: int):
+    """Whoever stores an event: what is nested too deeply in it is text, and stops no handler."""
+    data: dict[str, Any] = {}
+    for _ in range(levels):
+        data = {"x": data}
+    with database.write() as connection:
+        store_events(connection, "a/b", [IncomingEvent(type="unknown", provider_event_id="1", data=data)])
+    with database.read() as connection:
+        kept = json.loads(connection.scalar(sa.select(EVENT.c.data)) or "")
+    assert (kept == data) == (levels < MAX_DEPTH)
+    assert to_json(kept) == kept

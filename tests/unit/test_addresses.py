@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from clarion.addresses import address_of
 
 digits = st.text("0123456789", min_size=5, max_size=15).filter(lambda text: not text.startswith("0"))
-separators = st.text(" .-()/\u00a0\u202f\u2011", max_size=2)
+separators = st.text(" .-/\u00a0\u202f\u2011", max_size=2) | st.sampled_from([" (", ") "])
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,14 @@ separators = st.text(" .-()/\u00a0\u202f\u2011", max_size=2)
         ("\u202a+44\u00a07700\u00a0900123\u202c", "447700900123"),
         ("\uff14\uff14\uff17\uff17\uff10\uff10\uff19\uff10\uff10\uff11\uff12\uff13", "447700900123"),
         ("tel:+447700900123", "447700900123"),
+        ("+44 (0)7700 900123", "447700900123"),
+        ("+44(0)7700900123", "447700900123"),
+        ("0044 - ( 0 ) 7700 900123", "447700900123"),
+        ("(+44) (0)7700 900123", "447700900123"),
+        ("+353\u00a0(0)86 123 4567", "353861234567"),
+        ("+39 (0)6 1234 5678", "390612345678"),
+        ("(0)7700 900123", "07700900123"),
+        ("+44 7700 (0) 900123", "4477000900123"),
         ("WhatsApp:+447700900123", "447700900123"),
         ("07700 900123", "07700900123"),
         ("84433", "84433"),

@@ -170,6 +170,20 @@ def test_get_is_no_proof_where_the_body_is_signed():
 
 
 @pytest.mark.parametrize(
+    "content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", ""]
+)
+def test_signed_body_is_read_as_what_it_is(content_type: str):
+    """The HMAC covers the body and not its Content-Type: JSON stays JSON, and a form a form."""
+    reads = provider(secret=SECRET, response=MAPPING)
+    for body in (
+        b'{"sender": "ann", "content": "a&sender=bob&content=STOP&x="}',
+        b"sender=ann&content=a%26sender%3Dbob%26content%3DSTOP%26x%3D",
+    ):
+        [event] = reads.events(request(body, content_type=content_type), delivery="d")
+        assert (event.recipient, event.text) == ("ann", "a&sender=bob&content=STOP&x=")
+
+
+@pytest.mark.parametrize(
     ("fields", "where"),
     [
         ({"token": "a", "secret": "b"}, "secret"),

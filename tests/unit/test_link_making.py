@@ -22,7 +22,7 @@ from clarion.links.tokens import LinkToken, Signer, UnsubscribeToken
 from clarion.planning import planned_request
 from clarion.receiving.server import DEFAULT_PORT
 from clarion.rendering import request_scope
-from clarion.templating.links import Stem
+from clarion.templating.links import Stem, check_target
 from tests.unit.campaigns import RUN, SEND, make_campaign, make_job, plan
 
 BASE = "https://go.example"
@@ -72,6 +72,53 @@ def test_link_is_the_same_at_each_try():
     stem = Stem("offer", URL)
     assert maker_of(TEXT).of_item(7).link(URL, stem) == maker_of(TEXT).of_item(7).link(URL, stem)
     assert maker_of(TEXT).of_item(8).link(URL, stem) != maker_of(TEXT).of_item(7).link(URL, stem)
+
+
+def test_link_tells_which_step_it_was_in():
+    """A fallback has another recipient: a click is of whom the message with the link was for."""
+    steps = [maker_of(TEXT).of_item(7, step=step).link(URL, Stem("offer", URL)) for step in (0, 1, 2)]
+    for step, made in enumerate(steps):
+        token = LinkToken.unpacked(Signer("link").body(made.removeprefix(f"{BASE}/l/")) or b"")
+        assert token is not None
+        assert (token.step, token.rest, followed(made, TEXT)) == (step, "", URL)
+
+
+HOSTLESS = (
+    "https://[",
+    "https://[x]/",
+    "https://xn--\u00e4.de/",
+    "https://a:b/\u00e4",
+    "https://a:b/",
+    "https://:80/",
+)
+
+
+@pytest.mark.parametrize("url", HOSTLESS)
+def test_link_to_no_host_does_not_render(url: str):
+    """Told while the message is made: whoever follows such a link could be sent nowhere."""
+    check_target(url)
+    for text in (f'{{{{ link("{url}", click_id="c") }}}}', "{{ link(item.url) }}"):
+        for stem in find_links([text]).stems:
+            with pytest.raises(RenderError, match="host or port"):
+                maker_of(text).of_item(7).link(url, stem)
+
+
+hosts = st.text("ab1.-:[]@%xn\u00e4\u00df\u2102\u200b\uff45", min_size=1, max_size=8)
+
+
+@given(host=hosts, path=words)
+def test_link_that_renders_can_be_followed(host: str, path: str):
+    """Whatever a template allows: refused while the message is made, or it leads to an address in ASCII."""
+    url, text = f"https://{host}/{path}", '{{ link(item.url, click_id="c") }}'
+    [stem] = find_links([text]).stems
+    try:
+        check_target(url)
+        made = maker_of(text).of_item(7).link(url, stem)
+    except RenderError:
+        return
+    led = followed(made, text)
+    assert led is not None
+    assert led.isascii()
 
 
 def test_link_of_another_ledgers_run_names_nothing():

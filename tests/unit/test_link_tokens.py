@@ -1,5 +1,7 @@
 """Tokens: short, as they were made, or none at all."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -15,7 +17,12 @@ SIGNER = Signer("link", key=KEY)
 ids = st.integers(0, 2**62)
 codes = st.binary(min_size=CODE_BYTES, max_size=CODE_BYTES)
 link_tokens = st.builds(
-    LinkToken, run_id=ids, run_item_id=ids, code=codes, rest=st.text(st.characters(exclude_categories=["Cs"]))
+    LinkToken,
+    run_id=ids,
+    run_item_id=ids,
+    code=codes,
+    rest=st.text(st.characters(exclude_categories=["Cs"])),
+    step=st.integers(0, 300),
 )
 unsubscribe_tokens = st.builds(
     UnsubscribeToken,
@@ -97,6 +104,8 @@ def test_token_of_a_fixed_link_is_short(run_id: int, run_item_id: int, most: int
     for code in range(200):
         token = LinkToken(run_id=run_id, run_item_id=run_item_id, code=code.to_bytes(3), rest="")
         assert len(SIGNER.token(token.packed())) <= most
+        later = SIGNER.token(replace(token, step=1 + code % 100).packed())
+        assert len(later) <= len(SIGNER.token(token.packed())) + 3
 
 
 def test_token_that_is_far_too_long_is_not_looked_at():

@@ -110,18 +110,46 @@ def test_receipt_without_what_a_template_asks_for_counts_as_its_provider_reads_i
     )
 
 
-@given(st.lists(SAID, min_size=1, max_size=4), st.sampled_from(["succeeded", "unknown", "pending", "failed"]))
-def test_order_of_arrival_does_not_matter(receipts: list[Delivery], status: str):
+@given(
+    st.lists(st.tuples(SAID, st.booleans()), min_size=1, max_size=4),
+    st.sampled_from(["succeeded", "unknown", "pending", "failed"]),
+)
+def test_order_of_arrival_does_not_matter(receipts: list[tuple[Delivery, bool]], status: str):
     """Of all permutations of some receipts an item comes to stand at the same place."""
     reason = {"unknown": "no-answer", "failed": "refused"}.get(status)
     begun = Standing(status=status, reason=reason, in_doubt=status in {"unknown", "pending"})
     ends = set()
     for order in permutations(receipts):
         standing = begun
-        for each in order:
-            standing = told(standing, each, READING)
+        for each, names_call in order:
+            standing = told(standing, each, READING, names_call=names_call)
         ends.add(standing)
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "in_doubt", "names_call", "expected"),
+    [
+        ("unknown", False, True, "succeeded"),
+        ("pending", True, True, "succeeded"),
+        ("unknown", False, False, "unknown"),
+        ("pending", True, False, "pending"),
+        ("pending", False, True, "pending"),
+        ("failed", False, True, "failed"),
+    ],
+)
+def test_provider_that_names_the_call_has_the_message(
+    status: str, in_doubt: bool, names_call: bool, expected: str
+):
+    """Even where it says no more yet; a guess by the recipient is not enough. What fails later has failed."""
+    standing = told(
+        Standing(status=status, in_doubt=in_doubt), said("submitted"), READING, names_call=names_call
+    )
+    assert (standing.status, standing.delivery) == (expected, said("submitted"))
+    if expected == "succeeded":
+        assert (standing.reason, standing.in_doubt) == ("receipt", False)
+        after = told(standing, said("rejected"), READING, names_call=False)
+        assert (after.status, after.reason) == ("failed", "undelivered")
 
 
 @given(st.lists(SAID, min_size=1, max_size=6), SAID)

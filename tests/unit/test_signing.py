@@ -1,5 +1,6 @@
 """The installation's secret key, and what it signs."""
 
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from clarion import signing
 from clarion.errors import SettingError
-from clarion.signing import keyed_hash, secret_key, sign, verify
+from clarion.signing import key_fingerprint, key_place, keyed_hash, secret_key, sign, verify
 
 KEY = "k" * 32
 
@@ -82,6 +83,20 @@ def test_signature_is_of_one_message_and_one_purpose(message: bytes, other: byte
     assert verify(other, signature, purpose=purpose) == (other == message)
     assert not verify(message, signature, purpose="c")
     assert not verify(message, signature[:-1], purpose=purpose)
+
+
+def test_fingerprint_tells_keys_apart(monkeypatch: pytest.MonkeyPatch):
+    """It is the key's own, it is not in what is signed, and an error can say where the key is from."""
+    monkeypatch.setenv("CLARION_SECRET_KEY", "a" * 40)
+    fingerprint = key_fingerprint()
+    assert re.fullmatch("[0-9a-f]{16}", fingerprint)
+    assert fingerprint == key_fingerprint() != keyed_hash("")[:16]
+    assert key_place() == "CLARION_SECRET_KEY"
+    monkeypatch.setenv("CLARION_SECRET_KEY", "b" * 40)
+    assert key_fingerprint() != fingerprint
+    monkeypatch.delenv("CLARION_SECRET_KEY")
+    monkeypatch.setenv("CLARION_HOME", "/somewhere")
+    assert key_place() == str(Path("/somewhere/secret.key"))
 
 
 def test_keyed_hash_depends_on_the_key(monkeypatch: pytest.MonkeyPatch):

@@ -214,12 +214,76 @@ def test_sms_parameters_get_old():
     assert "max_age_seconds" in str(refused)
 
 
-def test_get_with_a_token_is_taken():
-    """A GET has no body that could be signed; its token is good for one query, which the store checks."""
-    query = urlencode(SMS_INBOUND)
-    for claims in ({}, {"payload_hash": None}):
-        token = vonage_token(b"", jti="once", **claims)
-        signed = request(b"", method="GET", query=query, authorization=f"Bearer {token}")
-        assert provider().verify(signed).token == "once"
-        other = request(b"", method="GET", query=f"{query}x", authorization=f"Bearer {token}")
-        assert signed.digest() != other.digest()
+def test_get_with_a_token_is_refused():
+    """The token of a GET covers nothing that its query says: anybody could put another one behind it."""
+    for token in (vonage_token(b""), vonage_token(b"", payload_hash=None)):
+        bearer = f"Bearer {token}"
+        for query in (SMS_INBOUND, sms_parameters(SMS_INBOUND)):
+            given = request(b"", method="GET", query=urlencode(query), authorization=bearer)
+            assert "GET" in str(verdict(provider(sms_signature_method="sha256"), given))
+
+
+def test_token_is_for_json():
+    """The hash covers the body and not its name: as a form it would be another message."""
+    body = as_body({**VONAGE["inbound-sms"], "text": "hi&msisdn=447700900777&text=STOP&messageId=1"})
+    bearer = f"Bearer {vonage_token(body)}"
+    assert "form" in str(verdict(provider(), request(body, authorization=bearer, content_type=FORM)))
+    for content_type in ("application/json; charset=utf-8", "text/plain", ""):
+        given = request(body, authorization=bearer, content_type=content_type)
+        assert verdict(provider(), given) is None
+        assert provider().events(given, delivery="d")[0].recipient == VONAGE["inbound-sms"]["from"]
+
+
+FORGED = {"msisdn": "447700900777", "to": "447700900999", "messageId": "F1", "text": "STOP"}
+SIGNED = sms_parameters(SMS_INBOUND)
+SPLIT = {name: value for name, value in SIGNED.items() if name not in {"msisdn", "nonce"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [SIGNED, FORGED],
+        [SIGNED],
+        {**SPLIT, f"msisdn={SIGNED['msisdn']}&nonce": SIGNED["nonce"]},
+        {**SIGNED, "text": [SIGNED["text"]]},
+        {**SIGNED, "more": {"text": "STOP"}},
+        {**SIGNED, "more": None},
+        {**SIGNED, "more": True},
+        {**SIGNED, "more": 1.5},
+        {**SIGNED, "sig": ["x"]},
+    ],
+)  # fmt: skip
+def test_sms_signature_is_of_one_flat_object(body: Any):
+    """What `sig` does not cover is not taken along: another entry, a field in a field's name."""
+    by = provider(sms_signature_method="sha256")
+    assert verdict(by, request(json.dumps(SIGNED).encode())) is None
+    assert verdict(by, request(json.dumps(body).encode()))
+
+
+def test_sms_fields_that_come_twice_are_refused():
+    """In a query and in a form: which of them was signed nobody can tell."""
+    by = provider(sms_signature_method="sha256")
+    twice = f"{urlencode(SIGNED)}&text=STOP"
+    assert verdict(by, request(b"", method="GET", query=twice))
+    assert verdict(by, request(twice.encode(), content_type=FORM))
+
+
+def test_sms_signature_has_one_token_in_every_spelling():
+    """Digits of either case, and `_` and `&`, which the signature does not tell apart: one replay token."""
+    by = provider(sms_signature_method="sha256")
+    without = {name: value for name, value in SMS_INBOUND.items() if name != "nonce"}
+    for fields in (without, {**SMS_INBOUND, "nonce": "a_b"}):
+        signed = sms_parameters(fields)
+        spelled = [signed, {**signed, "sig": signed["sig"].upper()}]
+        spelled += [{**each, "nonce": "a&b"} for each in spelled if "nonce" in each]
+        tokens = {by.verify(request(json.dumps(each).encode())).token for each in spelled}
+        assert tokens == {signed.get("nonce", signed["sig"])}
+
+
+@pytest.mark.parametrize("levels", [1, 200, 300, 1_000, 1_025, 100_000])
+def test_depth_without_a_proof_is_refused(levels: int):
+    """However deep a body is that nobody signed, the answer is no, and no error."""
+    deep = "[" * levels + "]" * levels
+    for body in (deep, "[" * levels, f'{{"sig": "x", "a": {deep}}}', '{"sig":' * levels):
+        given = request(body.encode(), content_type="application/json")
+        assert verdict(provider(sms_signature_method="sha256"), given)

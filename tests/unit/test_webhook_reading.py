@@ -1,5 +1,6 @@
 """Reading of what providers send: times, texts, numbers, JSON and forms of any kind."""
 
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -9,16 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion.receiving.nesting import is_deep, shallow
 from clarion.receiving.reading import (
+    MOST_ENTRIES,
     MOST_ID_CHARACTERS,
+    TooManyEntriesError,
     event_id,
     first,
     long_text,
     number_of,
     objects,
+    parameters,
     text_of,
     time_of,
 )
+from clarion.templating.limits import MAX_DEPTH
 from tests.unit.webhook_signers import request
 
 JSON = st.recursive(
@@ -137,3 +143,102 @@ def test_objects_reads_forms_and_queries():
 def test_objects_of_odd_bodies(body: bytes, expected: dict[str, Any]):
     """Half characters, huge numbers, depth and rubbish are kept as well as JSON can."""
     assert objects(request(body, content_type="application/json")) == [expected]
+
+
+def nested(levels: int) -> Any:
+    """A value so deep in lists and mappings."""
+    value: Any = "bottom ]}"
+    for level in range(levels):
+        value = [value] if level % 2 else {'a "quoted" [name': value}
+    return value
+
+
+@pytest.mark.parametrize("levels", [1, 62, 63, 64, 65, 253, 254, 255, 300, 900, 1_022, 1_023, 5_000, 50_000])
+def test_objects_reads_the_shallow_fields_of_a_deep_body(levels: int):
+    """What lies too deep is kept as its text; the event's own fields beside it are read."""
+    deep = b"[" * levels + b"1" + b"]" * levels
+    for body in (
+        b'{"text": "STOP", "extra": %s, "from": "1"}' % deep,
+        b'[{"extra": %s, "text": "STOP", "from": "1"}]' % deep,
+    ):
+        [found] = objects(request(body, content_type="application/json"))
+        assert (found["text"], found["from"]) == ("STOP", "1")
+        text = orjson.dumps(found)
+        assert not is_deep(text)
+        assert text.count(b"[") + text.count(b"]") == 2 * levels
+
+
+@given(levels=st.integers(0, 200), beside=JSON)
+def test_shallow_json_is_the_same_json_but_for_its_depth(levels: int, beside: Any):
+    """Each cut part is a text that holds it; nothing else changes, and what is shallow not by a byte."""
+    body = (
+        orjson.dumps({"beside": beside}).removesuffix(b"}")
+        + b',"deep":%s}' % json.dumps(nested(levels)).encode()
+    )
+    cut = shallow(body)
+    assert is_deep(body) == (levels >= MAX_DEPTH)
+    assert not is_deep(cut)
+    assert shallow(cut) == cut
+    assert (cut == body) == (levels < MAX_DEPTH)
+    value: Any = orjson.loads(cut)["deep"]
+    for _ in range(min(levels, MAX_DEPTH - 1)):
+        [value] = value if isinstance(value, list) else value.values()
+    rest = json.loads(value) if levels >= MAX_DEPTH else value
+    assert rest == nested(max(0, levels - MAX_DEPTH + 1))
+
+
+@given(st.text('[]{}",:\\a1 ', max_size=400).map(str.encode) | st.binary(max_size=300))
+def test_shallow_takes_any_bytes(body: bytes):
+    """What is no JSON raises nothing, and is no JSON afterwards."""
+    cut = shallow(body)
+    if not is_deep(body):
+        assert cut == body
+
+
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.text('ab=&[]{}"<> %2', max_size=40).map(str.encode),
+    JSON.map(orjson.dumps),
+)
+
+
+@given(body=BODIES, content_type=st.sampled_from(["application/json", "text/plain", "multipart/form-data"]))
+def test_objects_reads_a_body_alike_whatever_it_is_called(body: bytes, content_type: str):
+    """No signature of a body covers its Content-Type: it must not make another event of it."""
+    form = objects(request(body, content_type="application/x-www-form-urlencoded"))
+    assert orjson.dumps(objects(request(body, content_type=content_type))) == orjson.dumps(form)
+
+
+def test_objects_has_an_end():
+    """A list may have so many entries, and no more."""
+    for entries in (MOST_ENTRIES, MOST_ENTRIES + 1):
+        sent = request(orjson.dumps([{"n": 1}] * entries), content_type="application/json")
+        if entries == MOST_ENTRIES:
+            assert len(objects(sent)) == entries
+            continue
+        with pytest.raises(TooManyEntriesError):
+            objects(sent)
+
+
+@given(BODIES | st.integers(1, 2_000).map(lambda levels: b"[" * levels + b"]" * levels))
+def test_parameters_are_one_flat_object_or_none(body: bytes):
+    """Texts by names, the same that the event is read from; anything else is told."""
+    sent = request(body)
+    try:
+        found = parameters(sent)
+    except ValueError:
+        return
+    [read] = objects(sent)
+    assert found == {name: str(value) for name, value in read.items()}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], [{"a": "1"}], {"a": ["1"]}, {"a": {}}, {"a": None}, {"a": True}, {"a": 1.0}, {"a": 2**70}, "a", 1],
+)
+def test_parameters_refuses_what_reads_as_two_things(value: Any):
+    """A list, and what is written in more ways than one."""
+    with pytest.raises(ValueError, match="flat"):
+        parameters(request(json.dumps(value).encode()))
+    with pytest.raises(ValueError, match="flat"):
+        parameters(request(b"", method="GET", query="a=1&b=1&a=2"))

@@ -196,7 +196,11 @@ def test_list_of_too_many_entries_is_refused(
     assert "more than 1,000 entries" in caplog.text
 
 
-@pytest.mark.parametrize("header", [None, "Bearer x.y.z", "Basic YTpi", f"Bearer {vonage_token(b'other')}"])
+@pytest.mark.parametrize(
+    "header",
+    [None, "Bearer x.y.z", "Basic YTpi", f"Bearer {vonage_token(b'other')}"],
+    ids=["nothing", "no token", "basic", "token of another body"],
+)
 def test_unverified_request_is_refused_and_its_setting_named(
     client: httpx.Client, database: Database, caplog: pytest.LogCaptureFixture, header: str | None
 ):

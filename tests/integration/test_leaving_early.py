@@ -69,7 +69,7 @@ def test_plan_is_left_at_once_while_it_reads(run: RunRecord, monkeypatch: pytest
             raise
 
     monkeypatch.setattr(PlanWriter, "leave", leave_and_tell)
-    monkeypatch.setattr(planning, "_write", read_for_long)
+    monkeypatch.setattr(planning, "write_plan", read_for_long)
     with pytest.raises(KeyboardInterrupt):
         planning.plan.fn(run.uid)
     assert refused == ["the plan was given up"]

@@ -196,15 +196,16 @@ def test_list_of_too_many_entries_is_refused(
     assert "more than 1,000 entries" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "header",
-    [None, "Bearer x.y.z", "Basic YTpi", f"Bearer {vonage_token(b'other')}"],
-    ids=["nothing", "no token", "basic", "token of another body"],
-)
+OF_ANOTHER_BODY = "Bearer of another body"
+
+
+@pytest.mark.parametrize("header", [None, "Bearer x.y.z", "Basic YTpi", OF_ANOTHER_BODY])
 def test_unverified_request_is_refused_and_its_setting_named(
     client: httpx.Client, database: Database, caplog: pytest.LogCaptureFixture, header: str | None
 ):
     """401, nothing stored, and the log says what to check without an address or a token."""
+    if header == OF_ANOTHER_BODY:
+        header = f"Bearer {vonage_token(b'other')}"  # signed now: it ages
     headers = {} if header is None else {"Authorization": header}
     answer = client.post(VONAGE_PATH, content=as_body(MESSAGE_STATUS), headers=headers)
     assert answer.status_code == 401

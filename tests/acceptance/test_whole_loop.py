@@ -105,7 +105,8 @@ def write_campaign(folder: Path, sandbox: Sandbox, answered: Answered) -> Path:
         ],
         actions={
             "send-sms": action(command=command, response=receipts),
-            "remind": action(command=command, response=receipts, tps=25),
+            # Ten seconds after the first message, so that every STOP is there before, on a busy machine too.
+            "remind": action(command=command, response=receipts, tps=11),
         },
         events=[THANKS],
         webhooks=[

@@ -337,8 +337,7 @@ class Sender:
         """Hands a result to the ledger's writer, and gives its place to whoever wants to claim.
 
         Such a claim comes after the result, in the same commit or a later one, so that no commit leaves more
-        in sending than there are places. It need not wait for the result's commit: with that the same
-        places serve twice as many items a second.
+        in sending than there are places; and it need not wait for the result's commit.
         """
         session = ticket.session
         self._writer.settle(

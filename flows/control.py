@@ -27,6 +27,9 @@ ASK_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
 """After so long without a worker a person is told what is waited for."""
 
+STARTING = {StateType.SCHEDULED, StateType.PENDING}
+"""A flow run that a deployment's worker is about to take up."""
+
 WAITS = "waits for a Prefect worker to take it up"
 
 Tell = Callable[[str], None]
@@ -104,8 +107,8 @@ def _ask(reference: str, control: Control) -> RunRecord:
 
 def _follow(run: RunRecord, tell: Tell) -> bool:
     """Waits for the end of a run on which others work, or will; False where nobody does."""
-    seen_at = time.monotonic()
-    ask_at, told = seen_at, False
+    alive_at = seen_at = ask_at = time.monotonic()
+    told = False
     while True:
         now = get_run(ledger(), run.id)
         if now.ended or now.control != "run":
@@ -113,10 +116,14 @@ def _follow(run: RunRecord, tell: Tell) -> bool:
         reap_workers(ledger(), run.id)
         time_now = time.monotonic()
         if live_workers(ledger(), run.id):
-            seen_at = time_now
+            alive_at = seen_at = time_now
         elif time_now >= ask_at:
             ask_at = time_now + ASK_SECONDS
-            if not _comes(now, away_seconds=time_now - seen_at):
+            state = _deployment_state(now)
+            if state in STARTING:
+                alive_at = time_now
+            # Running without a lease: it is just coming up, or it died together with its runner.
+            elif state is not StateType.RUNNING or time_now > alive_at + LEASE_SECONDS:
                 return False
         if time_now > seen_at + PATIENCE_SECONDS and not told:
             told = True
@@ -125,14 +132,12 @@ def _follow(run: RunRecord, tell: Tell) -> bool:
         time.sleep(LOOK_SECONDS)
 
 
-def _comes(run: RunRecord, *, away_seconds: float) -> bool:
-    """Whether Prefect is about to have a deployment's worker take the run up."""
+def _deployment_state(run: RunRecord) -> StateType | None:
+    """In what state Prefect has the flow run of a deployment; None for any other run."""
     with flow_run_of(run) as (_, flow_run):
         if flow_run is None or flow_run.deployment_id is None or flow_run.state is None:
-            return False
-        starting = flow_run.state.type in {StateType.SCHEDULED, StateType.PENDING}
-        # Running without a lease: it is just coming up, or it died together with its runner.
-        return starting or (flow_run.state.is_running() and away_seconds < LEASE_SECONDS)
+            return None
+        return flow_run.state.type
 
 
 def _resume_suspended(run: RunRecord) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,8 @@ pytest.importorskip("prefect_dask", reason="the extra dask is not installed")
 
 PEOPLE = 2_000
 MOST_CLAIMS = 256
-FEWEST_CALLS = 10
-"""Of a process that is in the middle: a result that was on its way to the database may still arrive there."""
+ARRIVAL_SECONDS = 1.0
+"""Results that a stopped process had sent to the database may still arrive there."""
 
 
 @pytest.fixture
@@ -70,7 +71,8 @@ def kill_one(ledger: Database, sandbox: Sandbox) -> None:
         if len(pids) < 2 or sandbox.stats()["requests"] < PEOPLE // 8:
             return None
         os.kill(min(pids), signal.SIGSTOP)
-        if calls_of(ledger, min(pids)) >= FEWEST_CALLS:
+        time.sleep(ARRIVAL_SECONDS)
+        if calls_of(ledger, min(pids)):
             return min(pids)
         os.kill(min(pids), signal.SIGCONT)
         return None

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import event
 
 from clarion.ledger.claims import Slice, open_work
@@ -215,7 +216,10 @@ def test_nobody_claims_before_the_plan_is_finished(database: Database):
 
 def test_claim_finds_its_items_through_the_index_of_what_is_pending(database: Database):
     """However long a run is, a claim reads what is due and no more."""
-    run_id = planned_run(database, 20)
+    run_id = planned_run(database, 2_000)
+    with database.write() as connection:  # databases plan by what they have counted, whenever that was
+        connection.execute(sa.update(RUN_ITEM).where(RUN_ITEM.c.row <= 1_900).values(status="succeeded"))
+        connection.exec_driver_sql("ANALYZE run_item")
     seen: list[tuple[str, Any]] = []
     event.listen(
         database.engine, "before_cursor_execute", lambda _c, _k, sql, given, *_: seen.append((sql, given))
@@ -224,7 +228,5 @@ def test_claim_finds_its_items_through_the_index_of_what_is_pending(database: Da
     statement, given = next((sql, given) for sql, given in seen if "LIMIT" in sql)
     how = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
     with database.write() as connection:
-        if database.dialect == "postgresql":  # which reads so few rows one by one otherwise
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         plan = " ".join(str(row) for row in connection.exec_driver_sql(how + statement, given))
     assert "run_item_due" in plan

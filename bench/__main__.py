@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
-MEASUREMENTS = ("bench.wire", "bench.plan", "bench.run", "bench.limits", "bench.links", "bench.receiving")
+MEASUREMENTS = (
+    "bench.wire", "bench.plan", "bench.run", "bench.limits", "bench.links", "bench.receiving",
+    "bench.reactions",
+)  # fmt: skip
 
 
 def main() -> None:

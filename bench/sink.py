@@ -5,19 +5,17 @@ Shared by the benchmarks, so that what they measure is the client.
 
 import contextlib
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 
+from bench.serving import free_port, listening
+
 ANSWER = '{"message_uuid":"6f1e5f0e-8d3a-4c43-9d06-2f8e1c7c2f10"}'
 COUNTER = "/requests-so-far"
-START_SECONDS = 10.0
 
 _CONFIG = """\
 daemon off;
@@ -60,17 +58,12 @@ def nginx_sink(*, status: int = 202, answer: str = ANSWER) -> Generator[str]:
     if nginx is None:
         raise SystemExit("this benchmark needs nginx (Debian: apt-get install nginx-light)")
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as directory:
-        port = _free_port()
+        port = free_port()
         config = Path(directory, "nginx.conf")
         fields = {"directory": directory, "port": port, "counter": COUNTER}
         config.write_text(_CONFIG.format(**fields, status=status, answer=answer))
-        process = subprocess.Popen([nginx, "-p", directory, "-c", str(config), "-e", "stderr"])
-        try:
-            _wait_until_it_listens(process, port=port)
+        with listening([nginx, "-p", directory, "-c", str(config), "-e", "stderr"], port=port):
             yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait()
 
 
 @contextlib.contextmanager
@@ -80,7 +73,7 @@ def slow_sink(latency_ms: int) -> Generator[str]:
     Raises:
         SystemExit: It does not start.
     """
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-c",
@@ -91,13 +84,8 @@ def slow_sink(latency_ms: int) -> Generator[str]:
         "--latency-ms",
         str(latency_ms),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _wait_until_it_listens(process, port=port)
+    with listening(command, port=port, quiet=True):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def requests_served(url: str) -> int:
@@ -109,18 +97,3 @@ def requests_served(url: str) -> int:
 def requests_accepted(url: str) -> int:
     """How many requests the sandbox at `url` has accepted, by its own count."""
     return httpx.get(f"{url}/_sandbox/stats", trust_env=False).json()["accepted"]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], *, port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.02)
-    raise SystemExit("the sink does not start")

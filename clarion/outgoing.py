@@ -186,7 +186,7 @@ class _Courier:
         try:
             auth = self.load_auth(subscriber.secret)
             request = request_to(subscriber, auth, uid=delivery.event["uid"], body=body_of(delivery))
-            response = await wire.handle_async_request(request)
+            return judged(delivery, await wire.handle_async_request(request))
         except InputError as error:  # the secret is not saved: somebody may save it
             return failure(delivery, error=error.message)
         except httpx.RequestError as error:  # its text may hold the URL, which may be a secret
@@ -195,7 +195,6 @@ class _Courier:
             extra = {"event": delivery.event["uid"], "subscriber": delivery.subscriber}
             logger.error("A webhook could not be posted: %s", logged_error(error), extra=extra)  # noqa: TRY400
             return failure(delivery, error=error_text(error))
-        return judged(delivery, response)
 
 
 def _without(text: str, url: str) -> str:

@@ -38,45 +38,58 @@ def register(app: typer.Typer) -> None:
     app.command("sandbox", help=HELP)(sandbox)
 
 
+Port = Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+LatencyMs = Annotated[float, typer.Option(help="Milliseconds that every answer takes.")]
+Reject = Annotated[float, typer.Option(help="Share of the recipients always refused, 0 to 1.")]
+Throttle = Annotated[int | None, typer.Option(help="Requests let through in a second; the rest gets 429.")]
+Error = Annotated[float, typer.Option(help="Share of the requests answered 500 or 503, 0 to 1.")]
+Drop = Annotated[
+    float, typer.Option(help="Share of the requests hung up on, half of them after accepting, 0 to 1.")
+]
+Webhooks = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where receipts and replies are posted to.")
+]
+Receipts = Annotated[
+    float | None,
+    typer.Option(metavar="RATE", help="Share of the recipients whose messages arrive; the rest's do not."),
+]
+Replies = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|RATE", help="Share of the recipients who write back, or a file of texts."),
+]
+Clicks = Annotated[
+    float, typer.Option(metavar="RATE", help="Share of the recipients who follow links, 0 to 1.")
+]
+Duplicates = Annotated[
+    float, typer.Option(metavar="RATE", help="Share of the webhooks that are posted twice, 0 to 1.")
+]
+DelayMs = Annotated[
+    float, typer.Option(help="Milliseconds until a receipt; replies and clicks take twice as long.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed decides the same for the same recipients.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON line at the start, one with the counts at the end.")
+]
+
+
 def sandbox(
     *,
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = DEFAULT_PORT,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
-    latency_ms: Annotated[float, typer.Option(help="Milliseconds that every answer takes.")] = 0,
-    reject: Annotated[float, typer.Option(help="Share of the recipients always refused, 0 to 1.")] = 0,
-    throttle: Annotated[
-        int | None, typer.Option(help="Requests let through in a second; the rest gets 429.")
-    ] = None,
-    error: Annotated[float, typer.Option(help="Share of the requests answered 500 or 503, 0 to 1.")] = 0,
-    drop: Annotated[
-        float, typer.Option(help="Share of the requests hung up on, half of them after accepting, 0 to 1.")
-    ] = 0,
-    webhooks: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where receipts and replies are posted to.")
-    ] = None,
-    receipts: Annotated[
-        float | None,
-        typer.Option(
-            metavar="RATE", help="Share of the recipients whose messages arrive; the rest's do not."
-        ),
-    ] = None,
-    replies: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|RATE", help="Share of the recipients who write back, or a file of texts."),
-    ] = None,
-    clicks: Annotated[
-        float, typer.Option(metavar="RATE", help="Share of the recipients who follow links, 0 to 1.")
-    ] = 0,
-    duplicates: Annotated[
-        float, typer.Option(metavar="RATE", help="Share of the webhooks that are posted twice, 0 to 1.")
-    ] = 0,
-    delay_ms: Annotated[
-        float, typer.Option(help="Milliseconds until a receipt; replies and clicks take twice as long.")
-    ] = 200,
-    seed: Annotated[int, typer.Option(help="The same seed decides the same for the same recipients.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON line at the start, one with the counts at the end.")
-    ] = False,
+    port: Port = DEFAULT_PORT,
+    host: Host = DEFAULT_HOST,
+    latency_ms: LatencyMs = 0,
+    reject: Reject = 0,
+    throttle: Throttle = None,
+    error: Error = 0,
+    drop: Drop = 0,
+    webhooks: Webhooks = None,
+    receipts: Receipts = None,
+    replies: Replies = None,
+    clicks: Clicks = 0,
+    duplicates: Duplicates = 0,
+    delay_ms: DelayMs = 200,
+    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Serve until Ctrl-C, then print what came."""
     behaviour = _checked(

@@ -144,11 +144,11 @@ def add(
     given = {"name": name, "url": url, "events": list(event), "secret": reference}
     with naming("webhooks add"):
         subscriber = parse_model(Subscriber, given, source="webhooks add")
-    made = _new_secret(name) if secret is None else None
     if secret is not None:
         load_credentials(secret)
     block = WebhookSubscriber.model_validate(subscriber.model_dump(exclude={"name"}))
     new = save_document(block, name, replace=replace)
+    made = _new_secret(name) if secret is None else None  # what is refused leaves none behind
     if as_json:
         print_json({"saved": f"webhook-subscriber/{name}", "new": new, "secret": made})
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from prefect import flow
 
@@ -55,13 +55,13 @@ class Handling:
     def __init__(self, react: Callable[[list[Subscriber]], Handled]) -> None:
         self._react = react
         self._subscribers = KnownSubscribers()
-        self._reopen_at = 0.0
+        self._reopen_at = self._post_at = 0.0
 
     def __enter__(self) -> Self:
         self._answering = Answering()
         self._outside = Outside({"run_job": start_job})
         self._poster = ThreadPoolExecutor(1, thread_name_prefix="clarion-webhooks")
-        self._posting: Future[Any] | None = None
+        self._posting: Future[bool] | None = None
         return self
 
     def __exit__(
@@ -73,8 +73,8 @@ class Handling:
 
     @property
     def busy(self) -> bool:
-        """Whether something that the handlers wanted is under way."""
-        return self._answering.busy or self._outside.busy or self._is_posting
+        """Whether something that the handlers wanted was under way in the last turn: then another is due."""
+        return self._answering.busy or self._outside.busy or self._posting is not None
 
     def turn(self) -> Handled:
         """Handles one batch of what is received, and begins with all that is due by then."""
@@ -84,9 +84,18 @@ class Handling:
         handled = self._react(self._subscribers.now()) if is_any_received(ledger()) else NONE
         self._answering.look()
         self._outside.look()
-        if not self._is_posting and is_any_due(ledger()):
-            self._posting = self._poster.submit(copy_context().run, _post)
+        self._look_for_webhooks()
         return handled
+
+    def _look_for_webhooks(self) -> None:
+        if self._posting is not None and self._posting.done():
+            if not self._posting.result():
+                self._post_at = time.monotonic() + REST_SECONDS
+            self._posting = None
+        if self._posting is None and time.monotonic() >= self._post_at and is_any_due(ledger()):
+            # A thread has none of Prefect's settings and contexts, unless it is given them.
+            work = copy_context().run
+            self._posting = self._poster.submit(lambda: work(_post))
 
     def until_idle(self) -> Handled:
         """Takes turns until nothing is received and nothing due within half a minute; what that came to."""
@@ -108,16 +117,15 @@ class Handling:
         """Whether events are received that could not be handled yet: their call is still being made."""
         return is_any_received(ledger())
 
-    @property
-    def _is_posting(self) -> bool:
-        return self._posting is not None and not self._posting.done()
 
-
-def _post() -> None:
+def _post() -> bool:
+    """Posts webhooks that are due; whether that could be done."""
     try:
         deliver_webhooks(seconds=POST_SECONDS)
     except Exception as exc:  # noqa: BLE001  # they are posted the next time
         logger.error("Webhooks could not be posted: %s", logged_error(exc))  # noqa: TRY400
+        return False
+    return True
 
 
 @flow(name="handle-events", persist_result=False)

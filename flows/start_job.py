@@ -4,14 +4,13 @@ from blocks.job import load_job
 from clarion.errors import ClarionError, RunConflictError
 from clarion.handling import LoadedReaction
 from clarion.ledger.plans import PlanWriter
+from clarion.ledger.reactions import STARTED, started_run_key
 from clarion.ledger.runs import RunRecord
 from clarion.models.job import Job, Recipients
 from clarion.models.lists import ItemsList
 from flows.run_job import open_run
 from tasks.plan import write_plan
 from tasks.sessions import ledger
-
-KIND = "reaction"
 
 
 def start_job(reaction: LoadedReaction) -> None:
@@ -28,8 +27,8 @@ def start_job(reaction: LoadedReaction) -> None:
     assert wanted is not None  # noqa: S101  # of this kind
     run = open_run(
         _for_one(load_job(wanted.job), reaction),
-        run_key=f"event:{reaction.uid}:{reaction.handler.name}",
-        kind=KIND,
+        run_key=started_run_key(reaction.uid, reaction.handler.name),
+        kind=STARTED,
         name=reaction.handler.name,
         against=reaction.run.against,
         parent_id=reaction.run.id,

@@ -45,8 +45,8 @@ class Answering:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being sent."""
-        return any(not each.done() for each in self._at_work.values())
+        """Whether something was being sent at the last look: what came up behind it is seen at the next."""
+        return bool(self._at_work)
 
     def look(self) -> None:
         """Begins to send what is due of runs that nobody here works on."""

@@ -40,8 +40,8 @@ class Outside:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being done."""
-        return any(not each.done() for each in self._at_work)
+        """Whether something was being done at the last look: what it held up is begun at the next."""
+        return bool(self._at_work)
 
     def look(self) -> None:
         """Begins with what is due."""

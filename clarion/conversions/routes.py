@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clarion.conversions.conversion import Conversion, parse_conversion, without_empty
+from clarion.error_text import logged_error
 from clarion.errors import InputError, UnverifiedError
 from clarion.ledger.conversions import Hints, Touch, store_conversion, touch_before
 from clarion.ledger.database import Database
@@ -74,8 +75,8 @@ class _Conversions:
             return _refusal(401, "not verified")
         except InputError as exc:
             return _refusal(422, exc.message)
-        except SQLAlchemyError:
-            logger.exception("A conversion is not stored")
+        except SQLAlchemyError as exc:
+            logger.error("A conversion is not stored: %s", logged_error(exc))  # noqa: TRY400  # its text may hold an address
             return _refusal(503, "try again later", retry_after=RETRY_AFTER_SECONDS)
         return answer
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -24,7 +24,10 @@ Visitor = Literal["head", "prefetch", "scanner"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Click:
-    """A link that was followed; `visitor` None means by a person, `step` is which of the item sent it."""
+    """A link that was followed; `visitor` None means by a person, `step` is which of the item sent it.
+
+    `uid` is its event's: by that it is stored once, however often.
+    """
 
     run_id: int
     run_item_id: int
@@ -33,10 +36,11 @@ class Click:
     occurred_at: datetime
     user_agent: str
     step: int = 0
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 def store_clicks(connection: Connection, clicks: Sequence[Click]) -> None:
-    """Stores clicks as events, in their order.
+    """Stores clicks as events, in their order; one that is there already stays as it is.
 
     A machine's is stored as `handled`, its `status` tells which kind it was: no handler takes it for a
     person's. One whose run item is not in this ledger keeps the name of its link alone. Recipient and action
@@ -68,7 +72,7 @@ def _items(
 
 def _row(click: Click, item: Row[Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "uid": str(uuid.uuid4()),
+        "uid": click.uid,
         "occurred_at": click.occurred_at.strftime("%Y-%m-%d %H:%M:%S.%f"),
         "name": click.name,
         "status": click.visitor,
@@ -76,7 +80,7 @@ def _row(click: Click, item: Row[Any] | None) -> dict[str, Any]:
     }
     if item is None or item.run_id != click.run_id:
         return row
-    address = None if item.recipient is None else address_of(item.recipient)
+    address = address_of(item.recipient) if item.recipient else None  # empty in the log of calls: forgotten
     return row | {
         "run_id": item.run_id,
         "run_item_id": item.id,
@@ -110,7 +114,8 @@ def _insert(rows: str, *, now: str, values: Sequence[str]) -> sa.TextClause:
     handled_at = f"CASE WHEN status IS NULL THEN NULL ELSE {now} END"
     names = ", ".join(("type", "endpoint", "received_at", "state", "handled_at", *_COLUMNS))
     given = ", ".join(("'click'", f"'{LINKS_ENDPOINT}'", now, state, handled_at, *values))
-    return sa.text(f"INSERT INTO event ({names}) SELECT {given} FROM {rows}")  # noqa: S608  # names of ours
+    chosen = f"SELECT {given} FROM {rows} WHERE true"  # noqa: S608  # names of ours
+    return sa.text(f"INSERT INTO event ({names}) {chosen} ON CONFLICT (uid) DO NOTHING")
 
 
 _EXTRACTED = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _COLUMNS)

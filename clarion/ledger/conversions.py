@@ -94,7 +94,7 @@ def store_conversion(
             "attributed_by": touch.rule,
             "action": touch.action,
             "src_ctx": touch.segment,
-            "recipient": touch.address,
+            "recipient": touch.address or None,
         }
         connection.execute(EVENT.update().where(EVENT.c.id.in_(new)).values(attributed))
     return bool(new)

@@ -1,13 +1,14 @@
 """Forgetting a person: what the ledger knows of an address is erased, what was counted stays.
 
 Of the run items that went to the address, or were to, everything of the person goes: recipient, attributes,
-texts of errors; so do the answers to them. Wherever else the address is mentioned it is taken out alone. That
-nothing more is sent to it stays, as a keyed hash.
+texts of errors; so do the answers to them, and the reactions to these. Wherever else the address is mentioned
+it is taken out alone. That nothing more is sent to it stays, as a keyed hash.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -15,10 +16,11 @@ from clarion.addresses import address_of
 from clarion.errors import InputError, LedgerError, RunConflictError
 from clarion.ledger.answer_tables import EVENT, MANAGED_LIST, MANAGED_LIST_CHANGE, MANAGED_LIST_ITEM
 from clarion.ledger.database import BUSY_TIMEOUT_SECONDS, Database, utc_now
+from clarion.ledger.reactions import STARTED, lock_handling
 from clarion.ledger.suppressed_items import count_moves, end_items
 from clarion.ledger.suppressions import hide_address, scopes_of, suppress
 from clarion.ledger.tables import ATTEMPT, FALLBACK_RECIPIENT, RUN, RUN_ITEM
-from clarion.ledger.traces import ListItem, Mention, Traces, find_traces
+from clarion.ledger.traces import ListItem, Mention, Traces, completed, find_traces
 from clarion.mentions import Mentions
 from clarion.suppression import EVERYTHING
 
@@ -68,7 +70,9 @@ def forget(database: Database, recipient: str, *, who: str) -> dict[str, int]:
             _empty_log(database)
             return dict(erased)
         with database.write() as connection:
+            lock_handling(connection)  # nobody else makes a reaction of what is read here
             _overwrite(connection)
+            traces = completed(connection, traces)
             _erase(connection, mentions, traces, who=who)
         erased.update(traces.counts())
     raise LedgerError("more about this person keeps coming in; once more in a moment")
@@ -129,12 +133,29 @@ def _erase_items(connection: Connection, items: Sequence[int]) -> None:
     calls = ATTEMPT.update().where(ATTEMPT.c.run_item_id.in_(items))
     connection.execute(calls.values(recipient="", error=None))
     connection.execute(FALLBACK_RECIPIENT.delete().where(FALLBACK_RECIPIENT.c.run_item_id.in_(items)))
+    _erase_started(connection, items)
+
+
+def _erase_started(connection: Connection, items: Sequence[int]) -> None:
+    """Empties the item that stands in the job of a run that a handler has started for it alone."""
+    runs = sa.select(RUN.c.id, RUN.c.job).where(
+        RUN.c.kind == STARTED, RUN.c.id.in_(sa.select(RUN_ITEM.c.run_id).where(RUN_ITEM.c.id.in_(items)))
+    )
+    for run in connection.execute(runs).all():
+        job = orjson.loads(run.job)
+        for source in job.get("recipients", {}).get("include", ()):
+            if source.get("items"):
+                source["items"] = [dict.fromkeys(item) for item in source["items"]]
+        emptied = RUN.update().where(RUN.c.id == run.id).values(job=orjson.dumps(job).decode())
+        connection.execute(emptied)
 
 
 def _erase_events(connection: Connection, events: Sequence[int], mentions: Mentions) -> None:
+    """Empties events. One that waits to be handled waits no more: who has read it before finds that."""
     of_events = EVENT.c.id.in_(events)
     erased = dict.fromkeys(("recipient", "text", "error"))
-    connection.execute(EVENT.update().where(of_events).values(data=NOTHING, **erased))
+    handled = {"state": "handled", "handled_at": sa.func.coalesce(EVENT.c.handled_at, utc_now())}
+    connection.execute(EVENT.update().where(of_events).values(data=NOTHING, **handled, **erased))
     senders = sa.select(EVENT.c.sender).where(of_events, EVENT.c.sender.is_not(None)).distinct()
     theirs = [sender for sender in connection.scalars(senders) if mentions.is_all_of(sender)]
     connection.execute(EVENT.update().where(of_events, EVENT.c.sender.in_(theirs)).values(sender=None))

@@ -28,6 +28,9 @@ STORED_AT_ONCE = 500
 _HANDLING_LOCK = 0x72656163
 """Any number that is ours: who holds PostgreSQL's advisory lock of it handles events."""
 
+STARTED = "reaction"
+"""The kind of the runs that handlers have started, each of a job for one recipient."""
+
 ITEM_FACTS = (
     "id", "run_id", "row", "segment", "recipient", "status", "reason", "action", "attempts", "delivery",
     "delivery_status", "delivery_code", "item",
@@ -132,6 +135,11 @@ def _reactions_run(parent: RunRecord) -> dict[str, Any]:
         "started_at": utc_now(),
         "planned_at": utc_now(),
     }
+
+
+def started_run_key(event_uid: Any, handler: Any) -> Any:
+    """The key of the run that a handler's `run_job` starts for an event; of texts, or of columns of them."""
+    return "event:" + event_uid + ":" + handler
 
 
 def add_items(

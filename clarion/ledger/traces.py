@@ -1,7 +1,7 @@
 """Finding what the ledger knows of a person. All of it is read: a million items take seconds."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -13,9 +13,12 @@ from clarion.ledger.answer_tables import (
     EVENT,
     MANAGED_LIST,
     MANAGED_LIST_ITEM,
+    REACTION,
     SUPPRESSION,
     SUPPRESSION_CHANGE,
 )
+from clarion.ledger.reactions import started_run_key
+from clarion.ledger.runs import REACTIONS
 from clarion.ledger.tables import ATTEMPT, RUN, RUN_ITEM, LedgerTable
 from clarion.lists.keys import key_text
 from clarion.mentions import Mentions
@@ -75,12 +78,11 @@ def find_traces(connection: Connection, mentions: Mentions) -> Traces:
 
     The person's are run items whose recipient, now or at another step, is the address; those without a
     recipient (a plan could make none) that have it among their attributes; the events of these, and those
-    from the address; and the items of managed lists that have it for their key or among their attributes, or
-    that became these run items. Of an id that is no phone number and no e-mail address, attributes are not
-    asked: it may be anybody's age.
+    from the address; the reactions to them, whomever they went to; and the items of managed lists that have
+    it for their key or among their attributes, or that became these run items. Of an id that is no phone
+    number and no e-mail address, attributes are not asked: it may be anybody's age.
     """
-    items = _items(connection, mentions)
-    events = _events(connection, mentions, sorted(items))
+    items, events = _with_reactions(connection, _items(connection, mentions), _events(connection, mentions))
     list_items = _list_items(connection, mentions) | _lists_of(connection, sorted(items))
     known: dict[str, set[Any]] = {
         RUN_ITEM.name: set(items),
@@ -116,14 +118,55 @@ def _is_of(row: Row[Any], mentions: Mentions) -> bool:
     return nobody and mentions.is_a_value_of(orjson.loads(row.item))
 
 
-def _events(connection: Connection, mentions: Mentions, items: Sequence[int]) -> set[int]:
+def _events(connection: Connection, mentions: Mentions) -> set[int]:
     columns = (EVENT.c.recipient, EVENT.c.sender)
     found = sa.select(EVENT.c.id, *columns).where(_maybe(mentions, *columns))
-    events = {row.id for row in connection.execute(found) if any(map(mentions.is_all_of, row[1:]))}
-    for begin in range(0, len(items), LOOKED_UP):
-        of_items = EVENT.c.run_item_id.in_(items[begin : begin + LOOKED_UP])
-        events.update(connection.scalars(sa.select(EVENT.c.id).where(of_items)))
-    return events
+    return {row.id for row in connection.execute(found) if any(map(mentions.is_all_of, row[1:]))}
+
+
+def completed(connection: Connection, traces: Traces) -> Traces:
+    """Traces with what has come of them since they were found."""
+    items, events = _with_reactions(connection, set(traces.items), set(traces.events))
+    return replace(traces, items=sorted(items), events=sorted(events))
+
+
+def _with_reactions(connection: Connection, items: set[int], events: set[int]) -> tuple[set[int], set[int]]:
+    """Run items and events with all that came of them: answers to the items, reactions to the events.
+
+    A reaction has the item's attributes and quotes the event, also where it told somebody else of it.
+    """
+    all_items, all_events = set[int](), set[int]()
+    while items or events:
+        all_items, all_events = all_items | items, all_events | events
+        answers = _keys(connection, sa.select(EVENT.c.id), EVENT.c.run_item_id, items)
+        reactions = _keys(connection, _SENT, REACTION.c.event_id, events)
+        started = _keys(connection, _STARTED, REACTION.c.event_id, events)
+        items, events = (reactions | started) - all_items, answers - all_events
+    return all_items, all_events
+
+
+_SENT = (  # one that could not be made is noted with the item that was answered, which may be another's
+    sa.select(REACTION.c.run_item_id)
+    .join(RUN, RUN.c.id == REACTION.c.run_id)
+    .where(REACTION.c.kind == "action", RUN.c.kind == REACTIONS)
+)
+_STARTED = (
+    sa.select(RUN_ITEM.c.id)
+    .join_from(REACTION, EVENT, EVENT.c.id == REACTION.c.event_id)
+    .join(RUN, RUN.c.run_key == started_run_key(EVENT.c.uid, REACTION.c.handler))
+    .join(RUN_ITEM, RUN_ITEM.c.run_id == RUN.c.id)
+    .where(REACTION.c.kind == "run_job")
+)
+
+
+def _keys(
+    connection: Connection, query: sa.Select[tuple[int]], column: sa.Column[Any], among: set[int]
+) -> set[int]:
+    """The keys that a query finds whose column is among some, which may be many."""
+    given, found = sorted(among), set[int]()
+    for begin in range(0, len(given), LOOKED_UP):
+        found.update(connection.scalars(query.where(column.in_(given[begin : begin + LOOKED_UP]))))
+    return found
 
 
 def _list_items(connection: Connection, mentions: Mentions) -> set[ListItem]:

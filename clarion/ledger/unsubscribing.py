@@ -36,7 +36,7 @@ def unsubscribe(
         False where there is no such message in this ledger, or its recipient was forgotten.
     """
     sent = _message(connection, run_item_id, step)
-    if sent is None or sent.uid != run_uid or sent.recipient is None:
+    if sent is None or sent.uid != run_uid or not sent.recipient:  # empty in the log of calls
         return False
     from_what = _scope(sent, scope)
     event = IncomingEvent(

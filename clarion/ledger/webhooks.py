@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import orjson
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -188,8 +189,16 @@ def _delivery(row: sa.Row[Any]) -> Delivery:
     fields = row._asdict()
     subscriber, attempts, job = fields.pop("subscriber"), fields.pop("attempts"), fields.pop("job")
     of_job, _, name = subscriber.rpartition("/")
-    own = next((each for each in _subscribers_of(job) if each.name == name), None) if of_job and job else None
+    own = _own(job, name) if of_job and job else None
     return Delivery(event_id=row.id, subscriber=subscriber, attempts=attempts, event=fields, own=own)
+
+
+def _own(job: str, name: str) -> Subscriber | None:
+    """A subscriber of a job; None also where this version cannot read what an older one has stored."""
+    try:
+        return next((each for each in _subscribers_of(job) if each.name == name), None)
+    except ValidationError:
+        return None
 
 
 def settle_deliveries(database: Database, outcomes: Sequence[Outcome]) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
-
+from clarion.error_text import logged_error
 from clarion.ledger.clicks import Click, store_clicks
 from clarion.ledger.database import Database
+from clarion.ledger.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +85,10 @@ class ClickRecorder:
         while True:
             try:
                 await asyncio.to_thread(self._store, clicks)
-            except OperationalError as exc:
-                logger.warning("Clicks wait for the ledger", exc_info=exc, extra={"clicks": self._kept})
+            except Exception as exc:  # noqa: BLE001  # whatever it is: nobody else writes the clicks to come
+                logger.warning(
+                    "Clicks wait for the ledger: %s", logged_error(exc), extra={"clicks": self._kept}
+                )
                 if self._closing:
                     logger.error("Clicks are lost: the ledger is away", extra={"clicks": len(clicks)})  # noqa: TRY400
                     break
@@ -99,11 +101,12 @@ class ClickRecorder:
         try:
             with self._database.write() as connection:
                 store_clicks(connection, clicks)
-        except OperationalError:
-            raise
-        except SQLAlchemyError:  # one of them cannot be stored: that must not keep the others
-            if len(clicks) == 1:
-                logger.exception("A click cannot be stored", extra={"run_item": clicks[0].run_item_id})
+        except Exception as exc:
+            if is_outage(exc):
+                raise
+            if len(clicks) == 1:  # one of them cannot be stored: that must not keep the others
+                extra = {"run_item": clicks[0].run_item_id}
+                logger.error("A click cannot be stored: %s", logged_error(exc), extra=extra)  # noqa: TRY400
                 return
             for click in clicks:
                 self._store([click])

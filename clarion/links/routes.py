@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from clarion.error_text import logged_error
 from clarion.ledger.clicks import Click
 from clarion.ledger.database import Database
 from clarion.links.destinations import Destinations, target
@@ -66,7 +67,7 @@ class _Redirect:
         try:
             stem = await self._destinations.stem(token)
         except SQLAlchemyError as exc:
-            logger.warning("The ledger is away", exc_info=exc, extra={"run_id": token.run_id})
+            logger.warning("The ledger is away: %s", logged_error(exc), extra={"run_id": token.run_id})
             return PlainTextResponse(
                 "Please try again in a minute.\n", status_code=503, headers={**_ALWAYS, "retry-after": "60"}
             )

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from clarion.error_text import logged_error
 from clarion.ledger.clicks import run_document
 from clarion.ledger.database import Database
 from clarion.ledger.unsubscribing import unsubscribe
@@ -64,8 +65,9 @@ class _Page:
         one_click = await _is_one_click(request)
         try:
             done = await asyncio.to_thread(self._unsubscribe, token, one_click=one_click)
-        except SQLAlchemyError:
-            logger.exception("Somebody could not be unsubscribed", extra={"run_item": token.run_item_id})
+        except SQLAlchemyError as exc:
+            extra = {"run_item": token.run_item_id}
+            logger.error("Somebody could not be unsubscribed: %s", logged_error(exc), extra=extra)  # noqa: TRY400  # its text may hold an address
             return _answer("Please try again in a minute.\n", status_code=503)
         return _answer(tell_done(language)) if done else _answer(tell_unknown(language), status_code=404)
 

@@ -176,7 +176,7 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for numbers that no date has
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ from blocks.credentials import WebhookSecret
 from blocks.documents import save_document
 from clarion.conversions import routes as conversions
 from clarion.ledger.answering import is_any_received
-from clarion.ledger.database import Database
+from clarion.ledger.database import DATABASE_URL_SETTING, Database
 from clarion.ledger.runs import find_run
 from clarion.ledger.webhooks import count_deliveries
 from clarion.links.making import LINK_BASE_URL_SETTING
@@ -54,6 +54,14 @@ class Answered:
     crm: Receiver
     secret: str
     drainer: Drainer
+
+
+@pytest.fixture
+def ledger(home: Path, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The ledger of everyone here, once on SQLite and once on PostgreSQL."""
+    monkeypatch.setenv(DATABASE_URL_SETTING, empty_url)
+    with Database(empty_url) as database:
+        yield database
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from clarion.handling import Handled, handle_batch
 from clarion.ledger.answer_tables import EVENT, REACTION
 from clarion.ledger.attribution import AttributedEvent, attribute_batch
 from clarion.ledger.database import Database, utc_now
@@ -20,6 +21,7 @@ from tests.unit.campaigns import make_job
 
 ENDPOINT = "generic/inbound"
 PHONES = "+4477009{:05}"
+ANY = 'event.type == "recipient-response"'
 
 THANKS = {
     "name": "thanks",
@@ -128,6 +130,16 @@ def child_of(database: Database, parent: RunRecord) -> RunRecord:
     with database.read() as connection:
         child = sa.select(RUN.c.id).where(RUN.c.parent_id == parent.id, RUN.c.kind == REACTIONS)
         return get_run(database, connection.execute(child).scalar_one())
+
+
+def handle(database: Database, **options: Any) -> Handled:
+    """Attributes and handles what is received."""
+    return handle_batch(database, attributed(database), **options)
+
+
+def built_in(name: str, **reaction: Any) -> dict[str, Any]:
+    """A handler of every reply."""
+    return {"name": name, "condition": ANY, **reaction}
 
 
 def texts(rows: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from clarion.addresses import address_of
 from clarion.errors import InputError, RunConflictError
+from clarion.handling import Handled, handle_batch
 from clarion.ledger.answer_tables import (
     EVENT,
     MANAGED_LIST,
@@ -21,27 +23,36 @@ from clarion.ledger.answer_tables import (
     SUPPRESSION,
 )
 from clarion.ledger.answers import count_answers
+from clarion.ledger.clicks import Click, store_clicks
+from clarion.ledger.conversions import Hints, store_conversion, touch_before
 from clarion.ledger.database import Database
 from clarion.ledger.forgetting import forget, look_up
-from clarion.ledger.managed_lists import NewList, create_list, put_item
-from clarion.ledger.runs import REACTIONS, get_run
+from clarion.ledger.reactions import STARTED, add_reactions, started_run_key
+from clarion.ledger.runs import get_run
 from clarion.ledger.second_tries import resolve_unknown, retry_items
 from clarion.ledger.summaries import count_items
-from clarion.ledger.suppressions import suppress, suppressed
-from clarion.ledger.tables import ATTEMPT, FALLBACK_RECIPIENT, RATE_LIMIT, RUN, RUN_ITEM, LedgerTable
+from clarion.ledger.suppressions import suppressed
+from clarion.ledger.tables import RUN, RUN_ITEM, LedgerTable
+from clarion.ledger.unsubscribing import unsubscribe
+from clarion.receiving.incoming import IncomingEvent
 from tests.integration.answered_runs import (
+    NOW,
     add_event,
-    add_reaction_item,
     rows_with,
-    update_items,
     update_run,
 )
+from tests.integration.handled_runs import (
+    THANKS,
+    answered_run,
+    attributed,
+    child_of,
+    phone,
+    reply,
+    store,
+)
+from tests.integration.known_people import DIGITS, OTHER, PHONE, WHO, fill
 from tests.integration.ledger_runs import claimed, new_run, planned, planned_run, result, settled
-
-PHONE = "+447700900123"
-DIGITS = "447700900123"
-OTHER = "+447700900999"
-WHO = "ann@office"
+from tests.integration.link_servers import fell_back, item_ids, linked_run
 
 SPELLINGS = (PHONE, DIGITS, "00447700900123", "+44 7700 900123", "+44 (7700) 900-123", "tel:+447700900123")
 
@@ -86,86 +97,6 @@ def is_suppressed(database: Database, recipient: str) -> bool:
     """Whether a plan leaves a recipient out."""
     with database.read() as connection:
         return bool(suppressed(connection, [recipient], job="renewals", channels=["sms"]))
-
-
-def fill(database: Database, spelling: str, spellings: list[str]) -> int:
-    """A ledger with a person in every corner of it, beside another person; the run of both."""
-    job = orjson.dumps(
-        {
-            "name": "renewals",
-            "recipients": {
-                "include": [
-                    {
-                        "items": [
-                            {"n": 1, "phone": spelling, "name": "Ann"},
-                            {"n": 2, "phone": OTHER, "name": "Bob"},
-                        ]
-                    },
-                    {"list": "vips"},
-                ]
-            },
-        }
-    ).decode()
-    theirs = orjson.dumps(
-        {"phone": spelling, "name": "Ann", "id": "c7", "more": {"mobile": spellings[0]}}
-    ).decode()
-    items = [
-        planned(1, recipient=spelling, item=theirs, fallback=orjson.dumps([["+1", None, None]]).decode()),
-        planned(2, recipient=OTHER, item=orjson.dumps({"phone": OTHER, "friend": spelling}).decode()),
-        planned(3, recipient=None, dedupe_key=None, status="skipped", reason="duplicate", item=theirs),
-    ]  # fmt: skip
-    run_id = planned_run(database, items, job=job)
-    first, second = claimed(database, run_id, "t")
-    refused = f"no such number {spelling}"
-    settled(
-        database,
-        run_id,
-        "t",
-        result(first, "failed", reason="refused", error=refused, invocation_id="m1", latency_ms=1.0),
-        result(second, "succeeded", invocation_id="m2", latency_ms=1.0),
-    )
-    update_items(database, [first.id], delivery="failed", delivery_reason=f"{spelling} is off")
-    update_run(database, run_id, status="completed", reason=f"because of {spelling}")
-    with database.write() as connection:
-        call = {
-            "run_id": run_id, "run_item_id": first.id, "step": 0, "action": "send", "recipient": spelling,
-            "idempotency_key": "k.0.0", "outcome": "retry", "error": refused,
-        }  # fmt: skip
-        connection.execute(ATTEMPT.insert().values(call))
-        connection.execute(
-            FALLBACK_RECIPIENT.insert().values(run_id=run_id, dedupe_key=spelling, run_item_id=first.id)
-        )
-        connection.execute(
-            RATE_LIMIT.insert().values(key=f"sms\x1fto\x1f{spelling}", next_at=0, held_until=0)
-        )
-        create_list(connection, NewList(name="vips", key="id"), who=WHO, why="test")
-        put_item(
-            connection, "vips", {"id": "c7", "phone": "07700 900123"}, who=WHO, why=f"asked by {spelling}"
-        )
-        put_item(connection, "vips", {"id": "c8", "phone": spellings[1]}, who=WHO, why="test")
-        put_item(
-            connection, "vips", {"id": "c9", "phone": OTHER, "note": f"see {spelling}"}, who=WHO, why="test"
-        )
-        suppress(connection, spelling, scope="channel:sms", reason=f"{spelling} rang us", who=WHO)
-    add_event(
-        database, "recipient-response", run_id=run_id, run_item_id=first.id, recipient=DIGITS,
-        text=f"I am {spelling}", invocation_id="m1", provider_event_id=f"in:{DIGITS}",
-    )  # fmt: skip
-    add_event(database, "unknown", recipient=DIGITS, text="hello", error=refused)
-    add_event(database, "recipient-response", run_id=run_id, run_item_id=second.id, recipient="447700900999",
-              text=f"ask {spelling}")  # fmt: skip
-    click = add_event(database, "click", run_id=run_id, run_item_id=first.id, recipient=DIGITS, name="offer")
-    child = new_run(database, kind=REACTIONS, parent_id=run_id).id
-    add_reaction_item(
-        database,
-        child,
-        event_id=click,
-        recipient=spelling,
-        dedupe_key="4:thanks",
-        item=theirs,
-        invocation_id="m3",
-    )
-    return run_id
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -330,3 +261,86 @@ def test_late_answer_is_forgotten_the_next_time(database: Database):
     assert forget(database, PHONE, who=WHO)["events"] == 1
     assert places_of(database, DIGITS) == set()
     assert rows_with(database, EVENT, type="action-call-info")[0]["invocation_id"] == "m1"
+
+
+def test_reaction_that_told_somebody_else_of_a_person_is_forgotten_too(database: Database):
+    """It has the attributes of their item, and quotes what they wrote; other people's stay."""
+    run = answered_run(database, people=2, events=[THANKS | {"recipient": "desk"}])
+    at_home = reply(1, "Yes, I am at home", provider_event_id="m-1")
+    store(database, at_home, reply(2, "Yes, at work", provider_event_id="m-2"))
+    handle_batch(database, attributed(database))
+    before = counts(database)
+    assert forget(database, phone(1), who=WHO)["run_items"] == 2
+    left = [text for _, text in texts(database)]
+    assert not [text for text in left if "Ann 1" in text or "at home" in text]
+    assert [text for text in left if "Ann 2" in text and "at work" in text]
+    first, second = rows_with(database, RUN_ITEM, run_id=child_of(database, run).id)
+    assert (first["status"], second["status"]) == ("skipped", "pending")
+    after = counts(database)
+    assert after[run.id] == before[run.id]
+
+
+def test_reply_of_a_forgotten_person_is_answered_by_nobody(database: Database):
+    """Not even by a process that had read it before: it would write down again what it quotes."""
+    answered_run(database, events=[THANKS | {"recipient": "desk"}])
+    store(database, reply(1, "Yes, I am at home", provider_event_id="m-1"))
+    batch = attributed(database)
+    forget(database, phone(1), who=WHO)
+    assert handle_batch(database, batch) == Handled(0, 0)
+    assert not [text for _, text in texts(database) if "at home" in text]
+
+
+def test_run_that_an_answer_has_started_is_forgotten_with_it(database: Database):
+    """It has their item too, and may reach them at another address."""
+    answered_run(database, events=[{"name": "on", "condition": THANKS["condition"], "run_job": "welcome"}])
+    store(database, reply(1, "Yes", provider_event_id="m-1"))
+    handle_batch(database, attributed(database))
+    (event,) = rows_with(database, EVENT)
+    item = planned(1, recipient="ann@example.com", item='{"name":"Ann 1"}')
+    key = started_run_key(event["uid"], "on")
+    job = orjson.dumps({"recipients": {"include": [{"items": [{"name": "Ann 1"}]}]}}).decode()
+    started = planned_run(database, [item], job=job, job_name="welcome", kind=STARTED, run_key=key)
+    forget(database, phone(1), who=WHO)
+    (row,) = rows_with(database, RUN_ITEM, run_id=started)
+    assert (row["recipient"], row["item"], row["status"]) == (None, "{}", "skipped")
+    assert not [text for _, text in texts(database) if "Ann 1" in text]
+
+
+def test_links_of_a_forgotten_message_are_nobodys(database: Database):
+    """Also of a step before the item's own: nobody without an address is suppressed, or written down."""
+    run = linked_run(database)
+    [item] = item_ids(database, run)
+    fell_back(database, run, item)
+    forget(database, phone(1), who=WHO)
+    before = rows_with(database, SUPPRESSION)
+    order = IncomingEvent(type="conversion", provider_event_id="order-1")
+    with database.write() as connection:
+        done = unsubscribe(
+            connection, run_uid=run.uid, run_item_id=item, step=0, scope="everything", one_click=True
+        )
+        click = Click(
+            run_id=run.id, run_item_id=item, name="offer", visitor=None, occurred_at=NOW, user_agent="x"
+        )
+        store_clicks(connection, [click])
+        touch = touch_before(connection, Hints(clicked_item_id=item), at=datetime.now(UTC))
+        store_conversion(connection, "generic-webhook/conversions", order, touch=touch)
+    assert not done
+    assert rows_with(database, SUPPRESSION) == before
+    assert {row["recipient"] for row in rows_with(database, EVENT)} == {None}
+
+
+def test_message_that_somebody_else_has_answered_keeps_its_recipient(database: Database):
+    """Their answer goes, and the reaction that could not be made; the item that it is noted with stays."""
+    run = answered_run(database, people=2)
+    (event,) = store(database, reply(1, "Yes", provider_event_id="m-1", related_id="m-2"))
+    attributed(database)
+    second = item_ids(database, run)[1]
+    failed = {
+        "event_id": event, "handler": "thanks", "kind": "action", "run_id": run.id, "run_item_id": second,
+        "status": "failed", "error": "an error", "attempts": 0, "due_at": None,
+    }  # fmt: skip
+    with database.write() as connection:
+        add_reactions(connection, [failed])
+    assert forget(database, phone(1), who=WHO)["events"] == 1
+    (item,) = rows_with(database, RUN_ITEM, id=second)
+    assert item["recipient"] == phone(2)

@@ -1,7 +1,9 @@
 """What came back for a run, against the same counted another way; and how a report tells it."""
 
 import uuid
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -31,6 +33,11 @@ JOB = orjson.dumps(
     }
 ).decode()
 
+RECEIPT = "action-call-succeeded"
+
+Happening = tuple[str, int, str, str | None]
+"""What, of which person (from 0), after which message, and the currency of a conversion."""
+
 receipts = st.lists(st.sampled_from([None, "succeeded", "failed", "info"]), min_size=6, max_size=6)
 happenings = st.lists(
     st.tuples(
@@ -55,60 +62,78 @@ def suppression_by(database: Database, uid: str) -> None:
         connection.execute(SUPPRESSION_CHANGE.insert().values(row))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(deliveries=receipts, happened=happenings)
-def test_answers_are_what_happened(
-    database: Database, deliveries: list[str | None], happened: list[tuple[str, int, str, str | None]]
-):
-    """By segment and in total: people once each, also by what they did after a reaction."""
+@dataclass(frozen=True)
+class Campaign:
+    """A run of six people, each of whom has been reacted to, and whose answer to that as well.
+
+    `places` has by name where somebody's event belongs: run and run item, by the number of the person.
+    """
+
+    run_id: int
+    places: Mapping[str, Sequence[tuple[int | None, int | None]]]
+
+
+def sent_campaign(database: Database, deliveries: list[str | None]) -> Campaign:
+    """One of which the receipts say this."""
     run_id = planned_run(database, [planned(n, segment="gold" if n % 2 else "rest") for n in range(1, 7)])
     items = [row["id"] for row in rows_with(database, RUN_ITEM, run_id=run_id)]
     for item, delivery in zip(items, deliveries, strict=True):
         update_items(database, [item], delivery=delivery)
     child = new_run(database, kind=REACTIONS, parent_id=run_id).id
-    first, second = {}, {}
-    for item in items:
-        cause = add_event(database, "action-call-succeeded", run_id=run_id, run_item_id=item)
-        first[item] = add_reaction_item(database, child, event_id=cause)
-        cause = add_event(database, "action-call-succeeded", run_id=child, run_item_id=first[item])
-        second[item] = add_reaction_item(database, child, event_id=cause, status="failed")
-    people: dict[tuple[str, str], set[int]] = defaultdict(set)
-    scans: dict[str, int] = defaultdict(int)
-    worth: dict[tuple[str, str], float] = defaultdict(float)
+    causes = [add_event(database, RECEIPT, run_id=run_id, run_item_id=item) for item in items]
+    first = [add_reaction_item(database, child, event_id=cause) for cause in causes]
+    causes = [add_event(database, RECEIPT, run_id=child, run_item_id=item) for item in first]
+    second = [add_reaction_item(database, child, event_id=cause, status="failed") for cause in causes]
+    places = {
+        "item": [(run_id, item) for item in items],
+        "reaction": [(child, item) for item in first],
+        "reaction to a reaction": [(child, item) for item in second],
+        "nobody": [(None, None)] * len(items),
+    }
+    return Campaign(run_id, places)
+
+
+def happen(database: Database, campaign: Campaign, happened: list[Happening]) -> None:
+    """Stores what happened."""
     for what, number, where, currency in happened:
-        item = items[number]
-        part = "rest" if number % 2 else "gold"
+        run_id, item = campaign.places[where][number]
         kind, columns = event_of(what, currency)
-        place = {
-            "item": (run_id, item), "reaction": (child, first[item]),
-            "reaction to a reaction": (child, second[item]), "nobody": (None, None),
-        }[where]  # fmt: skip
         uid = str(uuid.uuid4())
-        add_event(database, kind, uid=uid, run_id=place[0], run_item_id=place[1], **columns)
+        add_event(database, kind, uid=uid, run_id=run_id, run_item_id=item, **columns)
         if what == "STOP":
             suppression_by(database, uid)
-        if where == "nobody":
-            continue
-        scans[part] += what == "scan"
-        for name in COUNTED[what]:
-            people[part, name].add(item)
-        if what == "conversion":
-            worth[part, currency or ""] += 2.5
-    found = count_answers(database, run_id)
-    for part, numbers in (("gold", (0, 2, 4)), ("rest", (1, 3, 5))):
-        told = [deliveries[number] for number in numbers]
-        assert found[part].counts == {
-            "delivered": told.count("succeeded"),
-            "undelivered": told.count("failed"),
-            "info": told.count("info"),
-            **{
-                name: len(people[part, name])
-                for name in ("responded", "unsubscribed", "clicked", "converted")
-            },
-            "scanned": scans[part],
-            "reactions": 3,
-        }
-        assert found[part].values == {each: value for (of, each), value in worth.items() if of == part}
+
+
+def expected_counts(deliveries: list[str | None], theirs: list[Happening]) -> dict[str, int]:
+    """What a segment counts: people once each, machines' clicks each time."""
+    people = {
+        name: len({number for what, number, _, _ in theirs if name in COUNTED[what]})
+        for name in ("responded", "unsubscribed", "clicked", "converted")
+    }
+    return {
+        "delivered": deliveries.count("succeeded"),
+        "undelivered": deliveries.count("failed"),
+        "info": deliveries.count("info"),
+        **people,
+        "scanned": sum(what == "scan" for what, _, _, _ in theirs),
+        "reactions": 3,
+    }
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(deliveries=receipts, happened=happenings)
+def test_answers_are_what_happened(
+    database: Database, deliveries: list[str | None], happened: list[Happening]
+):
+    """By segment and in total: people once each, also by what they did after a reaction."""
+    campaign = sent_campaign(database, deliveries)
+    happen(database, campaign, happened)
+    found = count_answers(database, campaign.run_id)
+    for part, first in (("gold", 0), ("rest", 1)):
+        theirs = [each for each in happened if each[1] % 2 == first and each[2] != "nobody"]
+        assert found[part].counts == expected_counts(deliveries[first::2], theirs)
+        worth = Counter(currency or "" for what, _, _, currency in theirs if what == "conversion")
+        assert found[part].values == {currency: 2.5 * count for currency, count in worth.items()}
     for name in (*ANSWERS, "info"):
         assert found[WHOLE_RUN].counts[name] == sum(found[part].counts[name] for part in ("gold", "rest"))
 

@@ -1,8 +1,9 @@
 """Following the links of messages, over real sockets."""
 
 from collections import Counter
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -12,9 +13,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from clarion.addresses import address_of
 from clarion.compiling import compile_job
+from clarion.errors import LedgerError
 from clarion.handling import handle_batch
 from clarion.ledger import clicks as ledger_clicks
 from clarion.ledger.answer_tables import EVENT
@@ -215,6 +218,36 @@ def test_person_gets_to_the_page_while_the_ledger_is_away(
         assert events_of(database, "id", kind="click") == []
         away[0] = False
     assert events_of(database, "run_item_id", kind="click") == [item] * 3
+
+
+@pytest.mark.parametrize(
+    "error", [PoolTimeoutError("no connection is free"), LedgerError("the ledger is away")]
+)
+def test_click_whose_commit_was_not_answered_is_stored_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    """It is written until somebody says that it is there, however the ledger is away; handlers see one."""
+    run = linked_run(database)
+    [item] = item_ids(database, run)
+    tries = 0
+    write = Database.write
+
+    @contextmanager
+    def unanswered(self: Database) -> Generator[sa.Connection]:
+        nonlocal tries
+        with write(self) as connection:
+            yield connection
+        tries += 1
+        if tries == 1:
+            raise error
+
+    monkeypatch.setattr(Database, "write", unanswered)
+    monkeypatch.setattr(recording, "RETRY_SECONDS", 0.01)
+    with served(database, links_router(database)) as client:
+        link = links_of(run, item, base_url=str(client.base_url)).link(URL, OFFER)
+        assert client.get(link).headers["location"] == URL
+    assert events_of(database, "run_item_id", kind="click") == [item]
+    assert tries == 2
 
 
 def test_click_that_cannot_be_stored_keeps_no_other(database: Database, monkeypatch: pytest.MonkeyPatch):

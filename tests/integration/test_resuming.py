@@ -29,7 +29,7 @@ def follow(
 
     def follow(states: States) -> bool:
         monkeypatch.setattr(control, "_deployment_state", states)
-        return control._follow(run, tell=str)  # noqa: SLF001  # a deployment that comes up so slowly takes minutes
+        return control._follow(run, tell=str)  # a deployment that comes up so slowly takes minutes
 
     return follow
 
@@ -47,11 +47,7 @@ def test_flow_run_that_is_being_started_is_waited_for(database: Database, follow
     assert follow(states)
 
 
-@pytest.mark.parametrize(
-    "state", [StateType.RUNNING, StateType.CRASHED, StateType.COMPLETED, None], ids=lambda state: str(state)
-)
-def test_flow_run_that_is_gone_is_not_waited_for(
-    follow: Callable[[States], bool], state: StateType | None
-):
-    """It ended, there is none, or it is said to run while its lease has run out: its worker died with its runner."""
+@pytest.mark.parametrize("state", [StateType.RUNNING, StateType.CRASHED, StateType.COMPLETED, None], ids=str)
+def test_flow_run_that_is_gone_is_not_waited_for(follow: Callable[[States], bool], state: StateType | None):
+    """It ended, there is none, or it is said to run, without a lease: its worker died with its runner."""
     assert not follow(lambda _: state)

@@ -97,6 +97,12 @@ def test_webhooks_secret_is_made_once(clarion: Clarion, name: str):
     replaced = clarion("webhooks", "add", name, *options, "--replace")
     assert replaced == {"saved": f"webhook-subscriber/{name}", "new": False, "secret": None}
     assert made not in json.dumps(clarion("webhooks", "list"))
+    other = f"{name}-too"
+    clarion("webhooks", "add", other, *options, "--secret", f"webhook-secret/{name}")
+    with pytest.raises(JobError, match="saved already"):
+        clarion("webhooks", "add", other, *options)
+    with pytest.raises(JobError, match="is saved"):
+        load_credentials(f"webhook-secret/{other}")
 
 
 @pytest.mark.parametrize(

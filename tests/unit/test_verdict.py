@@ -111,6 +111,7 @@ def test_throttling_holds_back_without_an_answer_to_the_question_when():
         ("Mon, 32 Jan 2026 00:00:00 GMT", None),
         ("Mon, 01 Jan 99999 00:00:00 GMT", None),
         ("Mon, 01 Jan 2026 00:00:00 +9999999", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
     ],
 )
 @pytest.mark.parametrize("code", [429, 503])

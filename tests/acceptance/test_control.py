@@ -61,6 +61,7 @@ BACK_OFF = {"num_retries": 3, "backoff_policy": {"base_interval_seconds": 60, "m
 NEAR_BACK_OFF = {"num_retries": 3, "backoff_policy": {"base_interval_seconds": 5, "max_interval_seconds": 5}}
 
 
+@pytest.mark.alone
 def test_run_pauses_in_place_within_two_seconds_and_goes_on(
     clarion: Command, start: Start, home: Path, ledger: Database
 ):
@@ -84,6 +85,7 @@ def test_run_pauses_in_place_within_two_seconds_and_goes_on(
     assert len(list_runs(ledger, limit=9)) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("retry_policy", [NEAR_BACK_OFF, BACK_OFF], ids=["prefect", "flow"])
 def test_run_in_a_back_off_pauses_and_stops_at_once(
     clarion: Command, start: Start, home: Path, ledger: Database, retry_policy: dict
@@ -230,6 +232,7 @@ def pause_in_ui(installation: Installation, flow_run: str) -> None:
     )
 
 
+@pytest.mark.alone
 def test_deployment_run_paused_in_the_ui_frees_its_worker_and_waits_as_long_as_it_takes(
     installation: Installation, served: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -258,6 +261,7 @@ def test_deployment_run_paused_in_the_ui_frees_its_worker_and_waits_as_long_as_i
     assert (len(stats["recipients"]), stats["duplicates"]) == (PEOPLE, {})
 
 
+@pytest.mark.alone
 def test_deployment_run_is_resumed_retried_and_cancelled_in_the_ui(
     installation: Installation, served: Database, tmp_path: Path
 ):

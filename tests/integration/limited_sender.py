@@ -20,7 +20,7 @@ def main() -> None:
     run = find_run(database, given["run"])
     sender = Sender(database, wire=lambda: Wire(max_connections=32), connections=32)
     named = tuple(NamedLimit(**limit) for limit in given["named"])
-    limits = {"send": Limit(key="job/limited/send", tps=given["tps"], named=named)}
+    limits = {"send": Limit(key=given["limit"], tps=given["tps"], named=named)}
     session = sender.open(run, compile_job(Job.model_validate_json(run.job)), auths={}, limits=limits)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -22,7 +22,7 @@ from tests.integration.ledger_databases import PostgresqlServer
 
 pytest.importorskip("prefect_dask", reason="the extra dask is not installed")
 
-PEOPLE = 2_000
+PEOPLE = 800
 MOST_CLAIMS = 256
 ARRIVAL_SECONDS = 1.0
 """Results that a stopped process had sent to the database may still arrive there."""

@@ -15,6 +15,7 @@ from clarion.ledger.items import read_items
 from clarion.ledger.runs import RunRecord, list_runs
 from clarion.sandbox import Behaviour, Sandbox
 from tests.acceptance.campaigns import action, write_job, write_people
+from tests.acceptance.deployed import deploy
 from tests.acceptance.installations import PREFECT, Installation, wait_for
 
 SECRET = "tok-5f1d9c3b7a"
@@ -34,7 +35,7 @@ def test_deploying_again_updates_the_deployment_and_its_schedule(installation: I
     write_people(tmp_path, 3)
     yearly = {"cron": "0 9 1 1 *", "timezone": "Europe/London"}
     job = write_job(tmp_path, name="yearly", tags=["sms"], description="Once a year.", schedule=yearly)
-    first = installation.deploy(job)
+    first = deploy(installation, job)
     assert (first["name"], first["description"], first["tags"]) == ("yearly", "Once a year.", ["sms"])
     assert first["global_concurrency_limit"]["limit"] == 1
     assert first["concurrency_options"]["collision_strategy"] == "ENQUEUE"
@@ -56,7 +57,7 @@ def test_deploying_again_updates_the_deployment_and_its_schedule(installation: I
     assert not installation.upcoming(second)
 
     write_job(tmp_path, name="yearly")
-    third = installation.deploy(job)
+    third = deploy(installation, job)
     assert (third["id"], third["tags"], third["schedules"]) == (first["id"], [], [])
 
 
